@@ -1,1 +1,38 @@
-//! (being written)
+//! Test equipment: stores that speak the wire, a proxy that breaks it, and the real program under observation.
+//!
+//! * [`S3Server`]: a real S3-compatible server in process; it refuses wrong signatures and digests.
+//! * [`HttpStore`]: keeps what is PUT or POSTed to a path and gives it back.
+//! * [`FaultProxy`]: stands before either (or before anything that speaks HTTP) and follows a script of [`Fault`]s.
+//! * [`Program`]: the `stowline` binary with a data folder of its own; killed, stopped and started again at will.
+//! * [`Api`]: a client of the REST API; [`Answer`]: what came back.
+//! * [`VOICEMAIL_WAV`]: five seconds of real speech.
+//!
+//! The servers run on threads of their own, so they answer synchronous tests and asynchronous ones alike, also on a
+//! single-threaded runtime. All of them listen on free ports of 127.0.0.1, can be stopped and started again on the same
+//! port, take the same faults and keep the same log of requests.
+//!
+//! Nothing here knows a type of the product: what a test learns through this crate it learned from the wire.
+
+mod api;
+mod fault;
+mod fault_proxy;
+mod http_store;
+mod program;
+mod s3_server;
+mod wire;
+
+pub use api::{Answer, Api, multipart_body};
+pub use fault::Fault;
+pub use fault_proxy::FaultProxy;
+pub use http_store::{HttpStore, Part, StoreRequest};
+pub use program::{Program, ProgramBuilder, find_binary};
+pub use s3_server::{S3Builder, S3Server};
+pub use wire::{Faults, Seen};
+
+/// Five seconds of real speech: 8 kHz, 16 bit, mono WAV, 83,644 bytes. How it was made stands in `assets/README.md`.
+pub const VOICEMAIL_WAV: &[u8] = include_bytes!("../assets/voicemail.wav");
+
+/// Installs the TLS provider that HTTP clients need. Doing it twice is no fault.
+pub fn install_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
