@@ -5,6 +5,7 @@
 //! * [`FaultProxy`]: stands before either (or before anything that speaks HTTP) and follows a script of [`Fault`]s.
 //! * [`Program`]: the `stowline` binary with a data folder of its own; killed, stopped and started again at will.
 //! * [`Api`]: a client of the REST API; [`Answer`]: what came back.
+//! * [`has_program`]: whether the system has a program that a test needs.
 //! * [`VOICEMAIL_WAV`]: five seconds of real speech.
 //!
 //! The servers run on threads of their own, so they answer synchronous tests and asynchronous ones alike, also on a
@@ -17,6 +18,7 @@ mod api;
 mod fault;
 mod fault_proxy;
 mod http_store;
+mod installed;
 mod program;
 mod s3_server;
 mod wire;
@@ -25,6 +27,7 @@ pub use api::{Answer, Api, multipart_body};
 pub use fault::Fault;
 pub use fault_proxy::FaultProxy;
 pub use http_store::{HttpStore, Part, StoreRequest};
+pub use installed::has_program;
 pub use program::{Program, ProgramBuilder, find_binary};
 pub use s3_server::{S3Builder, S3Server};
 pub use wire::{Faults, Seen};

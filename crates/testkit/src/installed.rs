@@ -1,0 +1,36 @@
+//! Which programs of the system a test may use, and what happens to a test whose program is missing.
+
+use std::io::Write;
+
+/// True when `program` is in the `PATH`. When it is not, the test that asks must return early: it counts as skipped.
+///
+/// `what` names the tests that then do not run; it goes to stderr and into the file that `STOWLINE_SKIPPED` names, which
+/// `./test` reads out at its end. With `CI=true` nothing may be skipped, and this panics.
+pub fn has_program(program: &str, what: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|folder| folder.join(program).is_file()) {
+        return true;
+    }
+    let line = format!("{what}: there is no {program}");
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "{line}; with CI=true nothing may be skipped"
+    );
+    eprintln!("SKIPPED {line}");
+    if let Some(file) = std::env::var_os("STOWLINE_SKIPPED") {
+        let file = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(file);
+        let _ = file.and_then(|mut file| writeln!(file, "{line}"));
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_shell_is_always_there() {
+        assert!(super::has_program("sh", "nothing"));
+    }
+}
