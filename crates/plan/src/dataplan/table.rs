@@ -1,0 +1,458 @@
+//! The answers of one section, worked out beforehand.
+//!
+//! A [`Table`] has one set of [`Rows`] for the plain case and one for every `range` and `regex` that the section names; rows are a route for
+//! no type, a route for any type that is not spoken of, and one for each that is.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use regex::bytes::Regex;
+use serde_json::{Map, Value};
+
+use super::Layer;
+use crate::database::{Classification, Database, NameBuffer};
+use crate::id::{ConnectionId, HandlerId};
+use crate::merge;
+use crate::params;
+use crate::route::{AttachmentRoute, ConnectionRef, Placement, Route};
+use crate::tree::{MonthRange, Section, Spec, pattern};
+
+/// The most routes that one section may cost. Overrides beyond it are not asked; the schemas keep a document far below.
+const MOST_ROUTES: usize = 1 << 16;
+
+/// What a table is made from.
+#[derive(Clone, Copy)]
+pub(super) struct Sources<'a> {
+    pub layers: &'a [Layer],
+    pub handlers: &'a HashMap<HandlerId, usize>,
+    pub connections: &'a HashMap<ConnectionId, usize>,
+}
+
+impl<'a> Sources<'a> {
+    /// The first `count` layers alone.
+    pub(super) fn first(self, count: usize) -> Self {
+        Self {
+            layers: self.layers.get(..count).unwrap_or(self.layers),
+            ..self
+        }
+    }
+
+    fn owner(&self, handler: &HandlerId) -> Option<usize> {
+        self.handlers
+            .get(handler)
+            .copied()
+            .filter(|place| *place < self.layers.len())
+    }
+
+    fn has_connection(&self, id: &ConnectionId) -> bool {
+        id.is_local()
+            || self
+                .connections
+                .get(id)
+                .is_some_and(|place| *place < self.layers.len())
+    }
+}
+
+/// The section `class` of `layers`, merged.
+pub(super) fn section(layers: &[Layer], class: &str) -> Option<Section> {
+    let mut merged = Value::Null;
+    for layer in layers {
+        if let Some(said) = layer.document.plan.get(class) {
+            merge::overlay(&mut merged, said);
+        }
+    }
+    // Wrapped, because a section is read out of a plan.
+    Section::read(
+        &Value::Object(Map::from_iter([(class.to_owned(), merged)])),
+        class,
+    )
+}
+
+/// A part of a section that is about some of its databases and goes before the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Override {
+    Range(MonthRange),
+    Pattern(String),
+}
+
+/// What a section says of a type (or of none), in the databases of an override (or in others): the widest last.
+pub(super) fn said<'a>(
+    section: &'a Section,
+    key: Option<&str>,
+    over: Option<&Override>,
+) -> [Option<&'a Spec>; 3] {
+    let over = over.and_then(|over| match over {
+        Override::Range(range) => section.ranges.get(range),
+        Override::Pattern(pattern) => section.patterns.get(pattern),
+    });
+    [
+        over,
+        key.and_then(|key| section.types.get(key)),
+        Some(&section.whole),
+    ]
+}
+
+fn spec(section: &Section, key: Option<&str>, over: Option<&Override>) -> Spec {
+    said(section, key, over)
+        .into_iter()
+        .flatten()
+        .fold(Spec::default(), |spec, wider| spec.over(wider))
+}
+
+/// The routes of a section's databases.
+pub(super) struct Table {
+    pub class: &'static str,
+    plain: Rows,
+    ranges: Vec<(MonthRange, Rows)>,
+    patterns: Vec<(Regex, Rows)>,
+    /// Whether a route refers to what is not there, and may change when it comes.
+    dangling: bool,
+}
+
+/// The routes of a section for one kind of its databases.
+pub(super) struct Rows {
+    pub over: Option<Override>,
+    untyped: Route,
+    other: Route,
+    types: HashMap<Box<str>, Route>,
+}
+
+impl Rows {
+    pub(super) fn route(&self, key: Option<&str>) -> &Route {
+        match key {
+            None => &self.untyped,
+            Some(key) => self.types.get(key).unwrap_or(&self.other),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Route> {
+        self.types.values().chain([&self.untyped, &self.other])
+    }
+}
+
+impl Table {
+    fn index(
+        sources: Sources<'_>,
+        class: &'static str,
+        classification: Option<Classification>,
+    ) -> Self {
+        let section = section(sources.layers, class).unwrap_or_default();
+        let mut builder = Builder {
+            sources,
+            class,
+            classification,
+            section: &section,
+            views: BTreeMap::new(),
+        };
+        let most = MOST_ROUTES / (section.types.len() + 2);
+        let plain = builder.rows(None);
+        let ranges: Vec<_> = section
+            .ranges
+            .keys()
+            .take(most)
+            .map(|range| (*range, builder.rows(Some(Override::Range(*range)))))
+            .collect();
+        let compiled = section
+            .patterns
+            .keys()
+            .filter_map(|key| Some((key, pattern(key).ok()?)));
+        let patterns: Vec<_> = compiled
+            .take(most.saturating_sub(ranges.len()))
+            .map(|(key, regex)| (regex, builder.rows(Some(Override::Pattern(key.clone())))))
+            .collect();
+        let rows = ranges
+            .iter()
+            .map(|(_, rows)| rows)
+            .chain(patterns.iter().map(|(_, rows)| rows))
+            .chain([&plain]);
+        let dangling = rows
+            .flat_map(Rows::all)
+            .any(|route| route.dangling.is_some() || route.dangling_connection.is_some());
+        Self {
+            class,
+            dangling,
+            plain,
+            ranges,
+            patterns,
+        }
+    }
+
+    /// The rows that apply to `database`.
+    pub(super) fn rows(&self, database: &Database) -> &Rows {
+        let range = database
+            .month()
+            .and_then(|month| self.ranges.iter().find(|(range, _)| range.holds(month)));
+        if let Some((_, rows)) = range {
+            return rows;
+        }
+        if self.patterns.is_empty() {
+            return &self.plain;
+        }
+        let matching = NameBuffer::of(database).and_then(|name| {
+            self.patterns
+                .iter()
+                .find(|(regex, _)| regex.is_match(name.as_bytes()))
+        });
+        matching.map_or(&self.plain, |(_, rows)| rows)
+    }
+}
+
+/// What the owner of a handler and those above it say, and what those below it say.
+type Views = (Section, Section);
+
+struct Builder<'a> {
+    sources: Sources<'a>,
+    class: &'static str,
+    classification: Option<Classification>,
+    section: &'a Section,
+    /// By the place of the owner.
+    views: BTreeMap<usize, Views>,
+}
+
+impl Builder<'_> {
+    fn rows(&mut self, over: Option<Override>) -> Rows {
+        let mut types = HashMap::with_capacity(self.section.types.len());
+        let mut untyped = self.route(None, over.as_ref());
+        for key in self.section.types.keys() {
+            let route = self.route(Some(key), over.as_ref());
+            let other = match &route.connection {
+                ConnectionRef::Id(id) => Some(id.clone()),
+                ConnectionRef::Local if route.dangling_connection.is_some() => None,
+                ConnectionRef::Local => ConnectionId::parse("local").ok(),
+            };
+            untyped.others.extend(other.filter(|id| {
+                route.connection != untyped.connection && !untyped.others.contains(id)
+            }));
+            types.insert(key.as_str().into(), route);
+        }
+        let other = Route {
+            others: Vec::new(),
+            ..untyped.clone()
+        };
+        Rows {
+            over,
+            untyped,
+            other,
+            types,
+        }
+    }
+
+    fn route(&mut self, key: Option<&str>, over: Option<&Override>) -> Route {
+        let spec = spec(self.section, key, over);
+        let mut route = Route::local(self.classification);
+        match spec.connection {
+            Some(id) if !self.sources.has_connection(&id) => route.dangling_connection = Some(id),
+            Some(id) if !id.is_local() => route.connection = ConnectionRef::Id(id),
+            _ => {}
+        }
+        for id in spec.secondary.unwrap_or_default() {
+            let primary = match &route.connection {
+                ConnectionRef::Local => id.is_local(),
+                ConnectionRef::Id(primary) => *primary == id,
+            };
+            if self.sources.has_connection(&id) && !primary && !route.secondary.contains(&id) {
+                route.secondary.push(id);
+            }
+        }
+        let Some(id) = spec.handler else { return route };
+        let defined = self.sources.owner(&id).and_then(|owner| {
+            let layer = self.sources.layers.get(owner)?;
+            Some((
+                owner,
+                layer.level,
+                layer.document.attachments.get(&id)?.handler.clone(),
+            ))
+        });
+        match defined {
+            Some((owner, level, kind)) => {
+                let placement = if spec.stub == Some(true) {
+                    Placement::Stub
+                } else {
+                    Placement::External
+                };
+                let params = self.params(owner, key, over);
+                let delete = spec.delete != Some(false);
+                route.attachment = Some(AttachmentRoute {
+                    handler_id: id,
+                    level,
+                    kind,
+                    params,
+                    placement,
+                    delete,
+                });
+            }
+            None if id.as_str() == "local" => {}
+            None => route.dangling = Some(id),
+        }
+        route
+    }
+
+    fn params(
+        &mut self,
+        owner: usize,
+        key: Option<&str>,
+        over: Option<&Override>,
+    ) -> Map<String, Value> {
+        let (sources, class) = (self.sources, self.class);
+        let (above, below) = self
+            .views
+            .entry(owner)
+            .or_insert_with(|| views(sources.layers, class, owner));
+        let mut params = params::own(&spec(above, key, over).params.unwrap_or_default());
+        params::descend(
+            &mut params,
+            &spec(below, key, over).params.unwrap_or_default(),
+        );
+        params
+    }
+}
+
+/// The section as the layers to `owner` have it, and as those after it have it.
+pub(super) fn views(layers: &[Layer], class: &str, owner: usize) -> Views {
+    let (above, below) = layers.split_at((owner + 1).min(layers.len()));
+    (
+        section(above, class).unwrap_or_default(),
+        section(below, class).unwrap_or_default(),
+    )
+}
+
+/// Where an answer stands.
+pub(super) enum Place<'plan, 'asked> {
+    /// Always local.
+    Local(&'plan Route),
+    /// In a table, under a document type or what stands for one.
+    Table {
+        table: &'plan Table,
+        key: Option<&'asked str>,
+    },
+}
+
+/// The tables of databases that belong to accounts.
+pub(super) struct AccountTables {
+    modb: Arc<Table>,
+    yodb: Arc<Table>,
+    account: Arc<Table>,
+    selectors: Arc<Table>,
+}
+
+impl AccountTables {
+    /// `shared`: the tables that the first layers, so many of them, had.
+    pub(super) fn index(sources: Sources<'_>, shared: Option<(&Self, usize)>) -> Self {
+        let table = |class: &'static str, classification, of: fn(&Self) -> &Arc<Table>| {
+            let speaks = |before: usize| {
+                sources
+                    .layers
+                    .iter()
+                    .skip(before)
+                    .any(|layer| layer.document.plan.contains_key(class))
+            };
+            match shared.map(|(tables, before)| (of(tables), before)) {
+                Some((table, before)) if !table.dangling && !speaks(before) => table.clone(),
+                _ => Arc::new(Table::index(sources, class, Some(classification))),
+            }
+        };
+        Self {
+            modb: table("modb", Classification::Modb, |tables| &tables.modb),
+            yodb: table("yodb", Classification::Yodb, |tables| &tables.yodb),
+            account: table("account", Classification::Account, |tables| &tables.account),
+            selectors: table("account", Classification::ResourceSelectors, |tables| {
+                &tables.selectors
+            }),
+        }
+    }
+
+    pub(super) fn of(&self, classification: Option<Classification>) -> Option<&Table> {
+        match classification {
+            Some(Classification::Modb) => Some(&self.modb),
+            Some(Classification::Yodb) => Some(&self.yodb),
+            Some(Classification::Account) => Some(&self.account),
+            Some(Classification::ResourceSelectors) => Some(&self.selectors),
+            _ => None,
+        }
+    }
+}
+
+/// The tables of databases that belong to the system.
+pub(super) struct SystemTables {
+    /// `plan.system`, once for every class that it answers for.
+    by_class: HashMap<Option<Classification>, Table>,
+    aggregate: Option<Table>,
+    /// The databases that the aggregate section is about, if it names any.
+    names: Option<std::collections::BTreeSet<String>>,
+    always_local: HashMap<Option<Classification>, Route>,
+    unknown: Route,
+}
+
+impl SystemTables {
+    pub(super) fn index(sources: Sources<'_>) -> Self {
+        use Classification::{
+            Aggregate, Deprecated, External, Numbers, Provisioner, Ratedeck, System,
+        };
+        let classes = [
+            External,
+            Deprecated,
+            Ratedeck,
+            System,
+            Aggregate,
+            Numbers,
+            Provisioner,
+        ]
+        .map(Some);
+        let classes = classes.into_iter().chain([None]);
+        let by_class = classes
+            .map(|class| (class, Table::index(sources, "system", class)))
+            .collect();
+        let aggregate = section(sources.layers, "aggregate");
+        Self {
+            by_class,
+            names: aggregate.as_ref().and_then(|section| section.names.clone()),
+            aggregate: aggregate.map(|_| Table::index(sources, "aggregate", Some(Aggregate))),
+            always_local: [System, Aggregate]
+                .map(|class| (Some(class), Route::local(Some(class))))
+                .into(),
+            unknown: Route::local(None),
+        }
+    }
+
+    pub(super) fn place<'plan, 'asked>(
+        &'plan self,
+        database: &'asked Database,
+        doc_type: Option<&'asked str>,
+        owned: bool,
+    ) -> Place<'plan, 'asked> {
+        let Database::Named(name) = database else {
+            return Place::Local(&self.unknown);
+        };
+        let name = name.as_ref();
+        let classification = database.classification();
+        if matches!(name, "system_config" | "system_data" | "services") {
+            return Place::Local(
+                self.always_local
+                    .get(&classification)
+                    .unwrap_or(&self.unknown),
+            );
+        }
+        if classification == Some(Classification::Aggregate)
+            && !owned
+            && let Some(table) = &self.aggregate
+            && (doc_type.is_some() || self.names.as_ref().is_none_or(|names| names.contains(name)))
+        {
+            return Place::Table {
+                table,
+                key: doc_type,
+            };
+        }
+        let key = if classification == Some(Classification::Numbers) {
+            "numbers"
+        } else {
+            name
+        };
+        match self.by_class.get(&classification) {
+            Some(table) => Place::Table {
+                table,
+                key: Some(key),
+            },
+            None => Place::Local(&self.unknown),
+        }
+    }
+}
