@@ -1,0 +1,454 @@
+//! The embedded store: one SQLite file behind a [`groupcommit::Ledger`].
+//!
+//! One table of documents, one of unique keys. The columns beside `body` are what lists and look-ups need; everything else is JSON, so that
+//! `sqlite3 documents.db "select id, json_extract(body,'$.name') from documents"` answers what an operator asks.
+
+use std::path::Path;
+
+use groupcommit::Ledger;
+use plan::{Database, DocId};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::{Map, Value};
+
+use crate::{Cursor, Document, Draft, Error, ErrorKind, Order, Page, Query, Revision};
+
+/// Bumped when the tables change; a newer file is refused, an older one is brought up to date at opening.
+const SCHEMA_VERSION: i64 = 1;
+
+/// The embedded document store. Cheap to clone: clones share the file.
+#[derive(Debug, Clone)]
+pub struct Embedded {
+    ledger: Ledger,
+}
+
+/// What the closure of [`Embedded::update`] decided.
+#[derive(Debug)]
+pub enum Change {
+    /// Write this body; type, parent, time and keys stay.
+    Write(Map<String, Value>),
+    /// Leave the document as it is.
+    Leave,
+}
+
+impl Embedded {
+    /// Opens the store in `file`, creating it when it is absent.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when the file cannot be opened, or was written by a newer version.
+    pub fn open(file: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            ledger: Ledger::open(file, prepare)?,
+        })
+    }
+
+    /// True while writes are taken.
+    pub fn healthy(&self) -> bool {
+        self.ledger.healthy()
+    }
+
+    /// The document, deleted softly or not.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] or [`ErrorKind::Corrupt`]; an absent document is `None`.
+    pub async fn get(&self, database: &Database, id: &DocId) -> Result<Option<Document>, Error> {
+        let (database, id) = (database.clone(), id.clone());
+        self.read(move |connection| find(connection, &database, id.as_ref()))
+            .await
+    }
+
+    /// Creates a document.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when the id is taken, [`ErrorKind::KeyTaken`], [`ErrorKind::Unavailable`].
+    pub async fn create(
+        &self,
+        database: &Database,
+        id: &DocId,
+        draft: Draft,
+    ) -> Result<Document, Error> {
+        let (database, id) = (database.clone(), id.clone());
+        self.write(move |connection| {
+            let taken = connection
+                .prepare_cached("SELECT 1 FROM documents WHERE db = ?1 AND id = ?2")?
+                .exists(params![database.name(), id.as_ref()])?;
+            if taken {
+                return Err(Error::new(ErrorKind::Conflict, id.as_ref()));
+            }
+            store(connection, &database, &id, None, draft)
+        })
+        .await
+    }
+
+    /// Writes a document over the one that has the `expected` revision.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Conflict`], [`ErrorKind::KeyTaken`], [`ErrorKind::Unavailable`].
+    pub async fn replace(
+        &self,
+        database: &Database,
+        id: &DocId,
+        expected: &Revision,
+        draft: Draft,
+    ) -> Result<Document, Error> {
+        let (database, id, expected) = (database.clone(), id.clone(), expected.clone());
+        self.write(move |connection| {
+            let current = revision(connection, &database, id.as_ref())?
+                .ok_or_else(|| Error::new(ErrorKind::NotFound, id.as_ref()))?;
+            if current != expected {
+                return Err(Error::new(ErrorKind::Conflict, id.as_ref()));
+            }
+            store(connection, &database, &id, Some(&current), draft)
+        })
+        .await
+    }
+
+    /// Changes the body of a document in one step: `change` sees what is stored at the moment of the write, so nothing can come between.
+    /// Answers the document as it stands afterwards.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Unavailable`], and what `change` answers.
+    pub async fn update<F>(
+        &self,
+        database: &Database,
+        id: &DocId,
+        change: F,
+    ) -> Result<Document, Error>
+    where
+        F: FnOnce(&Document) -> Result<Change, Error> + Send + 'static,
+    {
+        let (database, id) = (database.clone(), id.clone());
+        self.write(move |connection| {
+            let mut document = find(connection, &database, id.as_ref())?
+                .ok_or_else(|| Error::new(ErrorKind::NotFound, id.as_ref()))?;
+            let body = match change(&document)? {
+                Change::Leave => return Ok(document),
+                Change::Write(body) => body,
+            };
+            let text = print(&body);
+            document.revision = Revision::next(Some(&document.revision), &text);
+            document.body = body;
+            connection
+                .prepare_cached(
+                    "UPDATE documents SET revision = ?3, body = ?4 WHERE db = ?1 AND id = ?2",
+                )?
+                .execute(params![
+                    database.name(),
+                    id.as_ref(),
+                    document.revision.to_string(),
+                    text
+                ])?;
+            Ok(document)
+        })
+        .await
+    }
+
+    /// Removes a document for good; with `expected`, only at that revision.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Conflict`], [`ErrorKind::Unavailable`].
+    pub async fn remove(
+        &self,
+        database: &Database,
+        id: &DocId,
+        expected: Option<&Revision>,
+    ) -> Result<(), Error> {
+        let (database, id, expected) = (database.clone(), id.clone(), expected.cloned());
+        self.write(move |connection| {
+            let current = revision(connection, &database, id.as_ref())?
+                .ok_or_else(|| Error::new(ErrorKind::NotFound, id.as_ref()))?;
+            if expected.is_some_and(|expected| expected != current) {
+                return Err(Error::new(ErrorKind::Conflict, id.as_ref()));
+            }
+            forget_keys(connection, &database, id.as_ref())?;
+            connection
+                .prepare_cached("DELETE FROM documents WHERE db = ?1 AND id = ?2")?
+                .execute(params![database.name(), id.as_ref()])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The document that holds a unique key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] or [`ErrorKind::Corrupt`]; a free key is `None`.
+    pub async fn holder(&self, space: &'static str, key: &str) -> Result<Option<Document>, Error> {
+        let key = key.to_owned();
+        self.read(move |connection| {
+            let place: Option<(String, String)> = connection
+                .prepare_cached("SELECT db, id FROM keys WHERE space = ?1 AND key = ?2")?
+                .query_row(params![space, key], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            let Some((database, id)) = place else {
+                return Ok(None);
+            };
+            let database = parse_database(&database)?;
+            find(connection, &database, &id)
+        })
+        .await
+    }
+
+    /// A page of documents that are not deleted.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] or [`ErrorKind::Corrupt`].
+    pub async fn list(&self, query: Query) -> Result<Page, Error> {
+        self.read(move |connection| list(connection, &query)).await
+    }
+
+    /// How many documents of a type and parent a database holds, by the text at `path` (such as `$.metadata.folder`) in their body.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`].
+    pub async fn count_by(
+        &self,
+        database: &Database,
+        doc_type: &str,
+        parent: &str,
+        path: &'static str,
+    ) -> Result<Vec<(String, u64)>, Error> {
+        let (database, doc_type, parent) =
+            (database.name(), doc_type.to_owned(), parent.to_owned());
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT coalesce(json_extract(body, ?4), ''), count(*) FROM documents
+                 WHERE db = ?1 AND type = ?2 AND parent = ?3 AND deleted = 0 GROUP BY 1",
+            )?;
+            let rows = statement.query_map(params![database, doc_type, parent, path], |row| {
+                Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()))
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    async fn read<T, F>(&self, question: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        self.ledger.read(question).await?
+    }
+
+    async fn write<T, F>(&self, change: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        self.ledger.write(change).await?
+    }
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version > SCHEMA_VERSION {
+        return Err(rusqlite::Error::ToSqlConversionFailure(
+            format!("documents.db has schema {version}, this program knows {SCHEMA_VERSION}: use the newer program").into(),
+        ));
+    }
+    connection.execute_batch(
+        "CREATE TABLE IF NOT EXISTS documents (
+           db       TEXT NOT NULL,
+           id       TEXT NOT NULL,
+           revision TEXT NOT NULL,
+           type     TEXT NOT NULL,
+           parent   TEXT NOT NULL DEFAULT '',
+           at       INTEGER NOT NULL,
+           deleted  INTEGER NOT NULL DEFAULT 0,
+           body     TEXT NOT NULL,
+           PRIMARY KEY (db, id)
+         );
+         CREATE INDEX IF NOT EXISTS documents_by_time ON documents (db, type, at, id) WHERE deleted = 0;
+         CREATE INDEX IF NOT EXISTS documents_by_parent ON documents (db, type, parent, at, id) WHERE deleted = 0;
+         CREATE TABLE IF NOT EXISTS keys (
+           space TEXT NOT NULL,
+           key   TEXT NOT NULL,
+           db    TEXT NOT NULL,
+           id    TEXT NOT NULL,
+           PRIMARY KEY (space, key)
+         ) WITHOUT ROWID;
+         CREATE INDEX IF NOT EXISTS keys_by_document ON keys (db, id);",
+    )?;
+    connection.pragma_update(None, "user_version", SCHEMA_VERSION)
+}
+
+fn print(body: &Map<String, Value>) -> String {
+    Value::Object(body.clone()).to_string()
+}
+
+fn parse_database(name: &str) -> Result<Database, Error> {
+    Database::parse(name).map_err(|source| Error::caused(ErrorKind::Corrupt, name, source))
+}
+
+fn revision(
+    connection: &Connection,
+    database: &Database,
+    id: &str,
+) -> Result<Option<Revision>, Error> {
+    let text: Option<String> = connection
+        .prepare_cached("SELECT revision FROM documents WHERE db = ?1 AND id = ?2")?
+        .query_row(params![database.name(), id], |row| row.get(0))
+        .optional()?;
+    text.map(|text| {
+        text.parse()
+            .map_err(|()| Error::new(ErrorKind::Corrupt, id))
+    })
+    .transpose()
+}
+
+const COLUMNS: &str = "id, revision, type, deleted, body, at";
+
+struct Raw {
+    id: String,
+    revision: String,
+    doc_type: String,
+    deleted: bool,
+    body: String,
+    at: i64,
+}
+
+impl Raw {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            revision: row.get(1)?,
+            doc_type: row.get(2)?,
+            deleted: row.get(3)?,
+            body: row.get(4)?,
+            at: row.get(5)?,
+        })
+    }
+
+    fn document(self, database: &Database) -> Result<(Cursor, Document), Error> {
+        let corrupt = |id: &str| Error::new(ErrorKind::Corrupt, id);
+        let cursor = Cursor {
+            at: self.at,
+            id: self.id.clone(),
+        };
+        let document = Document {
+            database: database.clone(),
+            revision: self.revision.parse().map_err(|()| corrupt(&self.id))?,
+            body: serde_json::from_str(&self.body)
+                .map_err(|source| Error::caused(ErrorKind::Corrupt, self.id.as_str(), source))?,
+            id: DocId::parse(&self.id)
+                .map_err(|source| Error::caused(ErrorKind::Corrupt, self.id.as_str(), source))?,
+            doc_type: self.doc_type,
+            deleted: self.deleted,
+        };
+        Ok((cursor, document))
+    }
+}
+
+fn find(connection: &Connection, database: &Database, id: &str) -> Result<Option<Document>, Error> {
+    let raw = connection
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM documents WHERE db = ?1 AND id = ?2"
+        ))?
+        .query_row(params![database.name(), id], Raw::read)
+        .optional()?;
+    raw.map(|raw| raw.document(database).map(|(_, document)| document))
+        .transpose()
+}
+
+fn forget_keys(connection: &Connection, database: &Database, id: &str) -> Result<(), Error> {
+    connection
+        .prepare_cached("DELETE FROM keys WHERE db = ?1 AND id = ?2")?
+        .execute(params![database.name(), id])?;
+    Ok(())
+}
+
+fn store(
+    connection: &Connection,
+    database: &Database,
+    id: &DocId,
+    previous: Option<&Revision>,
+    draft: Draft,
+) -> Result<Document, Error> {
+    let name = database.name();
+    let text = print(&draft.body);
+    let revision = Revision::next(previous, &text);
+    if previous.is_some() {
+        forget_keys(connection, database, id.as_ref())?;
+    }
+    for (space, key) in &draft.keys {
+        let added = connection
+            .prepare_cached(
+                "INSERT OR IGNORE INTO keys (space, key, db, id) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![space, key, name, id.as_ref()])?;
+        if added == 0 {
+            return Err(Error::new(ErrorKind::KeyTaken, *space));
+        }
+    }
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO documents (db, id, revision, type, parent, at, deleted, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            name,
+            id.as_ref(),
+            revision.to_string(),
+            draft.doc_type,
+            draft.parent.unwrap_or_default(),
+            draft.at,
+            draft.deleted,
+            text
+        ])?;
+    Ok(Document {
+        database: database.clone(),
+        id: id.clone(),
+        revision,
+        doc_type: draft.doc_type,
+        deleted: draft.deleted,
+        body: draft.body,
+    })
+}
+
+fn list(connection: &Connection, query: &Query) -> Result<Page, Error> {
+    let mut sql =
+        format!("SELECT {COLUMNS} FROM documents WHERE db = ? AND type = ? AND deleted = 0");
+    let mut values: Vec<rusqlite::types::Value> =
+        vec![query.database.name().into(), query.doc_type.clone().into()];
+    if let Some(parent) = &query.parent {
+        sql.push_str(" AND parent = ?");
+        values.push(parent.clone().into());
+    }
+    if let Some(from) = query.from {
+        sql.push_str(" AND at >= ?");
+        values.push(from.into());
+    }
+    if let Some(to) = query.to {
+        sql.push_str(" AND at <= ?");
+        values.push(to.into());
+    }
+    let (comparison, direction) = match query.order {
+        Order::Descending => ("<=", "DESC"),
+        Order::Ascending => (">=", "ASC"),
+    };
+    if let Some(start) = &query.start {
+        sql.push_str(&format!(" AND (at, id) {comparison} (?, ?)"));
+        values.push(start.at.into());
+        values.push(start.id.clone().into());
+    }
+    // One row more than asked for tells where the next page begins.
+    let limit = query.limit.saturating_add(1);
+    sql.push_str(&format!(
+        " ORDER BY at {direction}, id {direction} LIMIT {limit}"
+    ));
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(rusqlite::params_from_iter(values), Raw::read)?;
+    let mut documents = Vec::new();
+    for raw in rows {
+        documents.push(raw?.document(&query.database)?);
+    }
+    let next = (documents.len() > query.limit)
+        .then(|| documents.pop())
+        .flatten()
+        .map(|(cursor, _)| cursor);
+    Ok(Page { documents, next })
+}
+
+#[cfg(test)]
+#[path = "embedded_tests.rs"]
+mod tests;

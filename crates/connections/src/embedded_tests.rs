@@ -1,0 +1,238 @@
+//! The promises of the embedded store, one test each.
+
+use super::*;
+use serde_json::json;
+
+fn open() -> (tempfile::TempDir, Embedded) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Embedded::open(&folder.path().join("documents.db")).unwrap();
+    (folder, store)
+}
+
+fn database() -> Database {
+    Database::parse("system_data").unwrap()
+}
+
+fn id(text: &str) -> DocId {
+    DocId::parse(text).unwrap()
+}
+
+fn draft(value: Value) -> Draft {
+    Draft {
+        doc_type: "thing".into(),
+        body: value.as_object().unwrap().clone(),
+        ..Draft::default()
+    }
+}
+
+#[tokio::test]
+async fn a_document_is_created_once_and_replaced_at_its_revision_only() {
+    let (_folder, store) = open();
+    let first = store
+        .create(&database(), &id("a"), draft(json!({"n": 1})))
+        .await
+        .unwrap();
+    let again = store
+        .create(&database(), &id("a"), draft(json!({"n": 2})))
+        .await
+        .unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::Conflict);
+    let second = store
+        .replace(
+            &database(),
+            &id("a"),
+            &first.revision,
+            draft(json!({"n": 3})),
+        )
+        .await
+        .unwrap();
+    let stale = store
+        .replace(
+            &database(),
+            &id("a"),
+            &first.revision,
+            draft(json!({"n": 4})),
+        )
+        .await
+        .unwrap_err();
+    assert_eq!(stale.kind(), ErrorKind::Conflict);
+    let stored = store.get(&database(), &id("a")).await.unwrap().unwrap();
+    assert_eq!(
+        (stored.revision, stored.body["n"].clone()),
+        (second.revision, json!(3))
+    );
+}
+
+#[tokio::test]
+async fn an_update_sees_what_is_stored_at_the_moment_of_the_write() {
+    let (_folder, store) = open();
+    store
+        .create(&database(), &id("a"), draft(json!({"n": 0})))
+        .await
+        .unwrap();
+    let mut tasks = Vec::new();
+    for _ in 0..50 {
+        let store = store.clone();
+        tasks.push(tokio::spawn(async move {
+            let add = |document: &Document| {
+                let mut body = document.body.clone();
+                body["n"] = json!(body["n"].as_i64().unwrap() + 1);
+                Ok(Change::Write(body))
+            };
+            store.update(&database(), &id("a"), add).await.unwrap();
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let stored = store.get(&database(), &id("a")).await.unwrap().unwrap();
+    assert_eq!(
+        (stored.body["n"].clone(), stored.revision.number()),
+        (json!(50), 51)
+    );
+}
+
+#[tokio::test]
+async fn a_unique_key_has_one_holder_and_is_free_after_removal() {
+    let (_folder, store) = open();
+    let keyed = |key: &str| Draft {
+        keys: vec![("realm", key.into())],
+        ..draft(json!({}))
+    };
+    let first = store
+        .create(&database(), &id("a"), keyed("x.example"))
+        .await
+        .unwrap();
+    let second = store
+        .create(&database(), &id("b"), keyed("x.example"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (second.kind(), second.subject()),
+        (ErrorKind::KeyTaken, "realm")
+    );
+    assert!(
+        store.get(&database(), &id("b")).await.unwrap().is_none(),
+        "a refused write leaves nothing"
+    );
+    assert_eq!(
+        store
+            .holder("realm", "x.example")
+            .await
+            .unwrap()
+            .unwrap()
+            .id,
+        id("a")
+    );
+    store
+        .replace(&database(), &id("a"), &first.revision, keyed("y.example"))
+        .await
+        .unwrap();
+    assert!(store.holder("realm", "x.example").await.unwrap().is_none());
+    store.remove(&database(), &id("a"), None).await.unwrap();
+    assert!(store.holder("realm", "y.example").await.unwrap().is_none());
+    assert_eq!(
+        store
+            .remove(&database(), &id("a"), None)
+            .await
+            .unwrap_err()
+            .kind(),
+        ErrorKind::NotFound
+    );
+}
+
+#[tokio::test]
+async fn a_list_is_ordered_by_time_and_pages_without_gap_or_overlap() {
+    let (_folder, store) = open();
+    for n in 0..25_i64 {
+        let parent = Some(if n % 5 == 0 { "five" } else { "other" }.to_owned());
+        let draft = Draft {
+            at: 100 + n / 2,
+            parent,
+            ..draft(json!({"n": n}))
+        };
+        store
+            .create(&database(), &id(&format!("d{n:02}")), draft)
+            .await
+            .unwrap();
+    }
+    let gone = Draft {
+        at: 105,
+        deleted: true,
+        ..draft(json!({}))
+    };
+    store.create(&database(), &id("gone"), gone).await.unwrap();
+    for order in [Order::Descending, Order::Ascending] {
+        let mut seen = Vec::new();
+        let mut query = Query {
+            order,
+            limit: 4,
+            ..Query::new(database(), "thing")
+        };
+        loop {
+            let page = store.list(query.clone()).await.unwrap();
+            assert!(page.documents.len() <= 4);
+            seen.extend(
+                page.documents
+                    .iter()
+                    .map(|(_, document)| document.body["n"].as_i64().unwrap()),
+            );
+            match page.next {
+                Some(next) => query.start = Some(next),
+                None => break,
+            }
+        }
+        let mut expected: Vec<i64> = (0..25).collect();
+        if order == Order::Descending {
+            expected.reverse();
+        }
+        assert_eq!(seen, expected);
+    }
+    let window = Query {
+        from: Some(101),
+        to: Some(103),
+        parent: Some("five".into()),
+        ..Query::new(database(), "thing")
+    };
+    let page = store.list(window).await.unwrap();
+    assert_eq!(
+        page.documents.len(),
+        1,
+        "only 5 lies in the window and is a multiple of five"
+    );
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_reopening() {
+    let (folder, store) = open();
+    let written = store
+        .create(
+            &database(),
+            &id("a"),
+            draft(json!({"text": "ü 😀", "deep": {"x": [1, null]}})),
+        )
+        .await
+        .unwrap();
+    drop(store);
+    let store = Embedded::open(&folder.path().join("documents.db")).unwrap();
+    let stored = store.get(&database(), &id("a")).await.unwrap().unwrap();
+    assert_eq!(
+        (stored.revision, stored.body),
+        (written.revision, written.body)
+    );
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_version_is_refused() {
+    let (folder, store) = open();
+    drop(store);
+    let file = folder.path().join("documents.db");
+    Connection::open(&file)
+        .unwrap()
+        .pragma_update(None, "user_version", SCHEMA_VERSION + 1)
+        .unwrap();
+    assert_eq!(
+        Embedded::open(&file).unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
+}
