@@ -1,0 +1,171 @@
+//! The one HTTP client of the program: connections are pooled, checked by the policy, and watched for standing still.
+
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use http::{Method, header};
+
+use crate::error::{Error, ErrorKind};
+use crate::policy::Policy;
+use crate::redact;
+use crate::resolver::{Lookup, Resolver, system};
+use crate::transfer::{Body, Progress, Request, Response};
+
+/// Bytes that may lie in buffers between us and a slow line after the last was handed over.
+const IN_BUFFERS: u64 = 4 << 20;
+/// The slowest line, in bytes a second, on which those are waited for.
+const SLOWEST: u64 = 32 << 10;
+/// A body in memory is handed over in pieces of this size, so that its progress can be seen.
+const PIECE: usize = 256 << 10;
+
+/// How long to wait, and for what. There is no limit on a whole transfer.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For a connection, name look-up and TLS included.
+    pub connect: Duration,
+    /// For the next bytes of a body, in either direction, and for the answer to begin.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(10), idle: Duration::from_secs(60) }
+    }
+}
+
+/// The HTTP client. Cloning gives another handle on the same connections.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    policy: Arc<Policy>,
+    timeouts: Timeouts,
+}
+
+impl Client {
+    /// A client under this policy, with the usual timeouts.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Other`] when TLS cannot be set up at all.
+    pub fn new(policy: Arc<Policy>) -> Result<Self, Error> {
+        Self::with_timeouts(policy, Timeouts::default())
+    }
+
+    /// A client under this policy, with these timeouts.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Other`] when TLS cannot be set up at all.
+    pub fn with_timeouts(policy: Arc<Policy>, timeouts: Timeouts) -> Result<Self, Error> {
+        Self::with_lookup(policy, timeouts, system())
+    }
+
+    pub(crate) fn with_lookup(policy: Arc<Policy>, timeouts: Timeouts, lookup: Lookup) -> Result<Self, Error> {
+        install_tls();
+        let builder = || {
+            reqwest::Client::builder()
+                .user_agent(concat!("stowline/", env!("CARGO_PKG_VERSION")))
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .referer(false)
+                .tcp_nodelay(true)
+                .tcp_keepalive(Duration::from_secs(30))
+                .connect_timeout(timeouts.connect)
+                // Shorter than the patience of common servers: a connection that they are about to close is not used again.
+                .pool_idle_timeout(Duration::from_secs(15))
+                .dns_resolver(Resolver::new(policy.clone(), lookup.clone()))
+        };
+        let http = builder().build().or_else(|error| {
+            tracing::warn!(%error, "the machine has no certificate authorities: https will fail, http works");
+            builder().tls_certs_only([]).build()
+        });
+        let http = http.map_err(|error| Error::of(error, "setting up the client"))?;
+        Ok(Self { http, policy, timeouts })
+    }
+
+    /// The policy that holds for every request.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// How long it waits.
+    #[must_use]
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts
+    }
+
+    /// Sends a request once and gives back the answer, whatever its status; redirects are answers too.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Denied`] before anything is sent or when the name leads to forbidden addresses only;
+    /// the other kinds when no answer began.
+    pub async fn send(&self, request: Request) -> Result<Response, Error> {
+        self.policy.check_url(&request.url)?;
+        let subject = redact(&request.url);
+        let length = request.body.length();
+        let progress = Arc::new(Progress::new(length));
+        let idle = self.timeouts.idle;
+        let answer = idle + Duration::from_secs(length.min(IN_BUFFERS).div_ceil(SLOWEST));
+        let outgoing = outgoing(&self.http, request, &progress).map_err(|error| Error::of(error, &subject))?;
+        tokio::select! {
+            biased;
+            answered = self.http.execute(outgoing) => match answered {
+                Ok(answered) => Ok(Response::new(answered, subject, idle)),
+                Err(error) => Err(Error::of(error, &subject)),
+            },
+            () = progress.stalled(idle, answer) => Err(Error::new(ErrorKind::Timeout, subject)),
+        }
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("policy", &self.policy).field("timeouts", &self.timeouts).finish()
+    }
+}
+
+/// The request in the client library's form, its body watched.
+fn outgoing(http: &reqwest::Client, request: Request, progress: &Arc<Progress>) -> reqwest::Result<reqwest::Request> {
+    let Request { method, url, mut headers, body } = request;
+    let length = body.length();
+    headers.remove(header::EXPECT);
+    if length > 0 || method == Method::PUT || method == Method::POST {
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    // A user and password in the URL become a header here; headers of ours then take precedence.
+    let builder = http.request(method, url).headers(headers);
+    let stream = match body {
+        Body::Empty => return builder.build(),
+        Body::Bytes(bytes) if bytes.len() <= PIECE => {
+            progress.moved(length);
+            return builder.body(bytes).build();
+        }
+        Body::Bytes(bytes) => stream::iter(pieces(bytes)).map(Ok).boxed(),
+        Body::Stream { stream, .. } => stream,
+    };
+    let progress = progress.clone();
+    let watched = stream
+        .inspect_ok(move |piece| progress.moved(piece.len() as u64))
+        .map_err(|error| Error::caused(ErrorKind::Body, "request body", error));
+    builder.body(reqwest::Body::wrap_stream(watched)).build()
+}
+
+fn pieces(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
+    std::iter::from_fn(move || (!bytes.is_empty()).then(|| bytes.split_to(PIECE.min(bytes.len()))))
+}
+
+/// Chooses the TLS library of the process. Whoever chose before us has chosen.
+fn install_tls() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+#[cfg(test)]
+mod tests;
