@@ -255,9 +255,11 @@ impl Program {
         }
     }
 
-    /// Asks it to end (SIGTERM) and waits for that. Panics with its log when it does not within a minute.
+    /// Asks it to end (SIGTERM), unless it already did, and waits. Panics with its log when it does not end within a minute.
     pub fn terminate(&mut self) -> ExitStatus {
-        self.signal("TERM");
+        if self.is_running() {
+            self.signal("TERM");
+        }
         self.wait()
     }
 

@@ -1,2 +1,86 @@
-//! (being written)
-fn main() {}
+//! `cargo bench-all`: measures the product beside its yardsticks and writes `docs/performance.md`.
+
+use anyhow::Context;
+use clap::Parser;
+use serde_json::Map;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use stowline_demo::bench::{Bench, NAMES, machine, report};
+use stowline_demo::binary;
+
+/// Measures deposits, delivery, memory and routes, each beside a yardstick in the same run, and writes docs/performance.md
+/// and docs/performance.json. Takes some minutes and about 40 GiB of disk; nothing else should run meanwhile.
+#[derive(Debug, Parser)]
+#[command(name = "cargo bench-all --")]
+struct Options {
+    /// Only this one: deposits, delivery, memory or routes (may be given several times)
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Small and short, to see that everything works: prints the table and writes no file
+    #[arg(long)]
+    quick: bool,
+    /// Where everything is written: on a disk, never on tmpfs (default: target/bench)
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    if arguments.get(1).is_some_and(|first| first == "--") {
+        arguments.remove(1);
+    }
+    let options = Options::parse_from(arguments);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    match runtime.block_on(run(options)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("\nThe benchmarks stop here: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// True when every promise was kept.
+async fn run(options: Options) -> anyhow::Result<bool> {
+    let unknown = options.only.iter().find(|name| !NAMES.contains(&name.as_str()));
+    if let Some(unknown) = unknown {
+        anyhow::bail!("there is no benchmark {unknown}; there are {}", NAMES.join(", "));
+    }
+    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    let folder = options.data_dir.unwrap_or_else(|| root.join("target/bench"));
+    std::fs::create_dir_all(&folder)?;
+    machine::refuse_tmpfs(&folder)?;
+    let bench = Bench { binary: binary::build()?, folder: folder.clone(), quick: options.quick };
+    let machine = machine::describe(&folder);
+    let date = Command::new("date").args(["-u", "+%Y-%m-%d"]).output().context("the date")?;
+    let date = String::from_utf8_lossy(&date.stdout).trim().to_owned();
+
+    let (mut entries, mut figures, mut missing) = (Map::new(), Vec::new(), Vec::new());
+    for name in NAMES.into_iter().filter(|name| options.only.is_empty() || options.only.iter().any(|only| only == name))
+    {
+        let outcome = bench.run(name).await.with_context(|| format!("in {name}"))?;
+        if !outcome.figures.is_empty() {
+            entries.insert(name.to_owned(), report::entry(&outcome.figures, &machine, &date));
+        }
+        figures.extend(outcome.figures);
+        missing.extend(outcome.missing);
+    }
+
+    let rows: Vec<_> = entries.values().filter_map(|entry| entry["figures"].as_array()).flatten().cloned().collect();
+    println!("\n{}", report::table(&rows));
+    for line in &missing {
+        println!("Not measured: {line}");
+    }
+    if options.quick {
+        println!("A quick run: these are no measurements, and nothing was written.");
+        return Ok(missing.is_empty());
+    }
+    report::write(&root.join("docs"), entries)?;
+    println!("Written: docs/performance.md, docs/performance.json");
+    let broken: Vec<_> = figures.iter().filter(|figure| figure.holds() == Some(false)).collect();
+    for figure in &broken {
+        println!("Promise not kept: {}", figure.what);
+    }
+    Ok(broken.is_empty() && missing.is_empty())
+}

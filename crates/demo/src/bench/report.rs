@@ -1,0 +1,190 @@
+//! What was measured, as a table for people and as numbers for programs.
+
+use anyhow::Context;
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// What is promised of a figure.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Bar {
+    /// The ratio to the yardstick is at least this.
+    AtLeast(f64),
+    /// The ratio to the yardstick is at most this.
+    AtMost(f64),
+    /// The figure itself is at most this.
+    FigureAtMost(f64),
+}
+
+/// One row of the table.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    /// What was measured.
+    pub what: String,
+    /// The unit of [`Figure::ours`].
+    pub unit: String,
+    /// The median over the rounds.
+    pub ours: f64,
+    /// What it stands beside, and that one's median.
+    pub yardstick: Option<(String, f64)>,
+    /// The median of the rounds' ratios.
+    pub ratio: Option<f64>,
+    /// What is promised.
+    pub bar: Option<Bar>,
+    /// The numbers behind it.
+    pub raw: Value,
+}
+
+impl Figure {
+    /// Whether the promise is kept; `None` where there is none.
+    pub fn holds(&self) -> Option<bool> {
+        Some(match self.bar? {
+            Bar::AtLeast(least) => self.ratio? >= least,
+            Bar::AtMost(most) => self.ratio? <= most,
+            Bar::FigureAtMost(most) => self.ours <= most,
+        })
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "what": self.what, "unit": self.unit, "ours": self.ours,
+            "yardstick": self.yardstick.as_ref().map(|(name, value)| json!({"what": name, "value": value})),
+            "ratio": self.ratio, "bar": self.bar.map(Bar::words), "holds": self.holds(), "raw": self.raw,
+        })
+    }
+}
+
+impl Bar {
+    fn words(self) -> String {
+        match self {
+            Bar::AtLeast(least) => format!("ratio ≥ {least}"),
+            Bar::AtMost(most) => format!("ratio ≤ {most}"),
+            Bar::FigureAtMost(most) => format!("≤ {most}"),
+        }
+    }
+}
+
+/// The rows as one Markdown table.
+pub fn table<'a>(figures: impl IntoIterator<Item = &'a Value>) -> String {
+    let mut text = String::from("| what | ours | beside it | ratio | promised | kept |\n|---|---|---|---|---|---|\n");
+    for figure in figures {
+        let yardstick = match &figure["yardstick"] {
+            Value::Null => "–".to_owned(),
+            known => format!("{} {}", number(&known["value"]), known["what"].as_str().unwrap_or_default()),
+        };
+        let kept = figure["holds"].as_bool().map_or("–", |holds| if holds { "yes" } else { "**no**" });
+        let _ = writeln!(
+            text,
+            "| {} | {} {} | {yardstick} | {} | {} | {kept} |",
+            figure["what"].as_str().unwrap_or_default(),
+            number(&figure["ours"]),
+            figure["unit"].as_str().unwrap_or_default(),
+            figure["ratio"].as_f64().map_or("–".to_owned(), |ratio| format!("{ratio:.2}")),
+            figure["bar"].as_str().unwrap_or("–"),
+        );
+    }
+    text
+}
+
+fn number(value: &Value) -> String {
+    match value.as_f64().unwrap_or_default() {
+        big if big >= 10_000.0 => {
+            let digits = format!("{big:.0}");
+            let groups: Vec<&str> =
+                digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
+            groups.join(",")
+        }
+        middle if middle >= 100.0 => format!("{middle:.0}"),
+        small => format!("{small:.1}"),
+    }
+}
+
+/// One benchmark's rows as they are kept.
+pub fn entry(figures: &[Figure], machine: &Value, date: &str) -> Value {
+    json!({"date": date, "machine": machine, "figures": figures.iter().map(Figure::json).collect::<Vec<_>>()})
+}
+
+/// Puts the entries into `performance.json` and writes `performance.md` from all that is there.
+///
+/// # Errors
+/// The files cannot be read or written.
+pub fn write(folder: &Path, entries: Map<String, Value>) -> anyhow::Result<()> {
+    let file = folder.join("performance.json");
+    let mut all: Map<String, Value> = match std::fs::read_to_string(&file) {
+        Ok(text) => serde_json::from_str(&text).context("performance.json")?,
+        Err(_) => Map::new(),
+    };
+    all.extend(entries);
+    std::fs::write(&file, format!("{:#}\n", Value::Object(all.clone())))?;
+    std::fs::write(folder.join("performance.md"), page(&all))?;
+    Ok(())
+}
+
+fn page(all: &Map<String, Value>) -> String {
+    let known = super::NAMES.iter().filter_map(|name| all.get(*name).map(|entry| (*name, entry)));
+    let figures: Vec<&Value> = known.clone().filter_map(|(_, entry)| entry["figures"].as_array()).flatten().collect();
+    let mut machines = String::new();
+    for (name, entry) in known {
+        let machine = &entry["machine"];
+        let _ = writeln!(
+            machines,
+            "- `{name}`: {}; {} ({} cores), {} MiB, Linux {}, {}",
+            entry["date"].as_str().unwrap_or_default(),
+            machine["processor"].as_str().unwrap_or_default(),
+            machine["cores"],
+            machine["memory_mib"],
+            machine["kernel"].as_str().unwrap_or_default(),
+            machine["file_system"].as_str().unwrap_or_default(),
+        );
+    }
+    format!("{HEAD}\n{}\n## Where and when\n\n{machines}\n{METHOD}", table(figures))
+}
+
+const HEAD: &str = "# Performance
+
+Written by `cargo bench-all`; the numbers of each round are in `performance.json`. Every figure stands beside a yardstick that was measured
+in the same run, on the same cores and the same disk, with the load generator on those cores too: the ratio is what can be compared
+between machines, the figures are this machine's.
+";
+
+const METHOD: &str = "## How
+
+The real program, release build, default configuration except `[egress] allow` (the S3 server is on loopback), `[api] max_upload_size = \"1GiB\"`
+and `[log] filter = \"error\"`. The data folder is on a disk; tmpfs is refused. Rounds of ours and of the yardstick alternate; figures are medians
+over the rounds, ratios are medians of the rounds' ratios.
+
+- **deposits**: voicemails of 100 KB by multipart PUT on 16 kept-alive connections, each a different file, answered 201 only when message and
+  audio are durable. Once with the S3 server away, so that nothing else is at work, and once while what was deposited is delivered.
+  Beside it: 16 threads that write the same bytes to a temporary file, fsync it, rename it and fsync the folder.
+- **delivery**: 10,000 voicemails are accepted while the S3 server (s3s-fs, in the load generator's process) is away; it comes back, all are made
+  due, and the clock runs until none is left unverified. Beside it: `rclone copy --transfers 16 --s3-no-check-bucket` with the same files to the
+  same server. Then one deposit at a time, from its first byte until its object is verified.
+- **memory**: 64 connections upload 256 MiB each at the same time, then all are delivered. The peak is the kernel's (`VmHWM`), idle is two
+  seconds after the start.
+- **routes**: the plan of an account out of the cache of 100,000, then from database and document type to its handler; accounts in an order
+  that jumps through memory. Beside it: `HashMap<String, u64>::get` of as many entries with the same keys in the same order.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_says_whether_its_promise_is_kept() {
+        let figure = |bar, ratio| Figure {
+            what: "deposits".into(),
+            unit: "/s".into(),
+            ours: 12_345.6,
+            yardstick: Some(("plain".into(), 99.94)),
+            ratio: Some(ratio),
+            bar: Some(bar),
+            raw: Value::Null,
+        };
+        assert_eq!(figure(Bar::AtLeast(0.4), 0.39).holds(), Some(false));
+        assert_eq!(figure(Bar::AtMost(20.0), 20.0).holds(), Some(true));
+        assert_eq!(figure(Bar::FigureAtMost(64.0), 0.0).holds(), Some(false));
+        let rows = [figure(Bar::AtLeast(0.4), 0.5).json()];
+        let last = table(&rows).lines().last().unwrap().to_owned();
+        assert_eq!(last, "| deposits | 12,346 /s | 99.9 plain | 0.50 | ratio ≥ 0.4 | yes |");
+    }
+}
