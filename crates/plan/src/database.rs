@@ -13,11 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::id::{AccountId, BadId, DocId};
 
 /// What is left alone when a database name is encoded.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// A month in UTC, printed `202611`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,9 +35,7 @@ impl Month {
         }
         let (year, month) = text.split_at(4);
         let parts = year.parse().ok().zip(month.parse().ok());
-        parts
-            .and_then(|(year, month)| Self::from_parts(year, month))
-            .ok_or(bad("there is no such month"))
+        parts.and_then(|(year, month)| Self::from_parts(year, month)).ok_or(bad("there is no such month"))
     }
 
     /// The `month` (1 to 12) of a `year` (0 to 9999).
@@ -181,12 +175,10 @@ impl Database {
         if text.len() > 255 {
             return Err(bad("it is too long"));
         }
-        let decoded = percent_decode_str(text)
-            .decode_utf8()
-            .map_err(|_| bad("it is not UTF-8"))?;
+        let decoded = percent_decode_str(text).decode_utf8().map_err(|_| bad("it is not UTF-8"))?;
         if let Some(path) = decoded.strip_prefix("account/") {
-            let (account, suffix) = split_path(path)
-                .ok_or(bad("an account's database is account/aa/bb/ and 28 more"))?;
+            let (account, suffix) =
+                split_path(path).ok_or(bad("an account's database is account/aa/bb/ and 28 more"))?;
             return Self::of_account(account, suffix).map_err(bad);
         }
         if let Some((account, suffix)) = split_raw(&decoded) {
@@ -203,21 +195,12 @@ impl Database {
         if suffix.is_empty() {
             return Ok(Self::Account(account));
         }
-        let suffix = suffix
-            .strip_prefix('-')
-            .ok_or("an account's id is 32 characters long")?;
+        let suffix = suffix.strip_prefix('-').ok_or("an account's id is 32 characters long")?;
         let digits = suffix.bytes().all(|byte| byte.is_ascii_digit());
         match suffix.len() {
-            6 if digits => Month::parse(suffix)
-                .map(|month| Self::Modb(account, month))
-                .map_err(|bad| bad.reason),
-            4 if digits => suffix
-                .parse()
-                .map(|year| Self::Yodb(account, year))
-                .map_err(|_| "there is no such year"),
-            9..=64 if suffix.ends_with("selectors") && is_plain(suffix) => {
-                Ok(Self::Selectors(account, suffix.into()))
-            }
+            6 if digits => Month::parse(suffix).map(|month| Self::Modb(account, month)).map_err(|bad| bad.reason),
+            4 if digits => suffix.parse().map(|year| Self::Yodb(account, year)).map_err(|_| "there is no such year"),
+            9..=64 if suffix.ends_with("selectors") && is_plain(suffix) => Ok(Self::Selectors(account, suffix.into())),
             _ => Err("its suffix is no month, year or selectors"),
         }
     }
@@ -250,10 +233,9 @@ impl Database {
     #[must_use]
     pub fn account(&self) -> Option<&AccountId> {
         match self {
-            Self::Account(account)
-            | Self::Modb(account, _)
-            | Self::Yodb(account, _)
-            | Self::Selectors(account, _) => Some(account),
+            Self::Account(account) | Self::Modb(account, _) | Self::Yodb(account, _) | Self::Selectors(account, _) => {
+                Some(account)
+            }
             Self::Named(_) => None,
         }
     }
@@ -283,16 +265,11 @@ fn split_path(path: &str) -> Option<(AccountId, &str)> {
 fn split_raw(text: &str) -> Option<(AccountId, &str)> {
     let (account, suffix) = text.split_at_checked(32)?;
     let whole = suffix.is_empty() || suffix.starts_with('-');
-    AccountId::parse(account)
-        .ok()
-        .filter(|_| whole)
-        .map(|account| (account, suffix))
+    AccountId::parse(account).ok().filter(|_| whole).map(|account| (account, suffix))
 }
 
 fn is_plain(text: &str) -> bool {
-    text.bytes().all(|byte| {
-        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-'
-    })
+    text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-')
 }
 
 fn check_name(name: &str) -> Result<(), &'static str> {
@@ -301,10 +278,7 @@ fn check_name(name: &str) -> Result<(), &'static str> {
         Err("it is empty")
     } else if !name.bytes().all(harmless) {
         Err("it holds a character that no database name may hold")
-    } else if name
-        .split('/')
-        .any(|segment| matches!(segment, "" | "." | ".."))
-    {
+    } else if name.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
         Err("it climbs or has an empty part")
     } else {
         Ok(())
@@ -313,11 +287,10 @@ fn check_name(name: &str) -> Result<(), &'static str> {
 
 fn classify(name: &str) -> Option<Classification> {
     Some(match name {
-        "_users" | "_dbs" | "users" | "dbs" | "_metadata" | "_nodes" | "nodes" | "_replicator"
-        | "_global_changes" => Classification::External,
-        "ts" | "crossbar_schemas" | "registrations" | "crossbar/sessions" | "sms" => {
-            Classification::Deprecated
+        "_users" | "_dbs" | "users" | "dbs" | "_metadata" | "_nodes" | "nodes" | "_replicator" | "_global_changes" => {
+            Classification::External
         }
+        "ts" | "crossbar_schemas" | "registrations" | "crossbar/sessions" | "sms" => Classification::Deprecated,
         "ratedeck" => Classification::Ratedeck,
         "cccps"
         | "alerts"
@@ -332,8 +305,8 @@ fn classify(name: &str) -> Option<Classification> {
         | "system_data"
         | "tasks"
         | "pending_notifications" => Classification::System,
-        "accounts" | "token_auth" | "sip_auth" | "faxes" | "acdc" | "services"
-        | "port_requests" | "webhooks" | "functions" => Classification::Aggregate,
+        "accounts" | "token_auth" | "sip_auth" | "faxes" | "acdc" | "services" | "port_requests" | "webhooks"
+        | "functions" => Classification::Aggregate,
         "resource_selectors" => Classification::ResourceSelectors,
         "provisioner" => Classification::Provisioner,
         _ if name.starts_with("ratedeck/") => Classification::Ratedeck,
@@ -394,10 +367,7 @@ pub(crate) struct NameBuffer {
 impl NameBuffer {
     /// `None` when the name is longer than any that [`Database::parse`] lets in.
     pub(crate) fn of(database: &Database) -> Option<Self> {
-        let mut buffer = Self {
-            bytes: [0; 256],
-            length: 0,
-        };
+        let mut buffer = Self { bytes: [0; 256], length: 0 };
         write!(buffer, "{database}").ok().map(|()| buffer)
     }
 
@@ -409,10 +379,7 @@ impl NameBuffer {
 impl Write for NameBuffer {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let end = self.length + text.len();
-        self.bytes
-            .get_mut(self.length..end)
-            .ok_or(fmt::Error)?
-            .copy_from_slice(text.as_bytes());
+        self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
         self.length = end;
         Ok(())
     }

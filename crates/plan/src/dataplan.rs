@@ -91,13 +91,7 @@ impl Dataplan {
     pub fn built_in() -> Self {
         static BUILT_IN: OnceLock<Dataplan> = OnceLock::new();
         let merged = || {
-            Self::index(
-                vec![Layer {
-                    level: Level::BuiltIn,
-                    document: Arc::new(StorageDocument::built_in()),
-                }],
-                None,
-            )
+            Self::index(vec![Layer { level: Level::BuiltIn, document: Arc::new(StorageDocument::built_in()) }], None)
         };
         BUILT_IN.get_or_init(merged).clone()
     }
@@ -137,33 +131,14 @@ impl Dataplan {
                 connections.entry(id.clone()).or_insert(place);
             }
         }
-        let to_system = layers
-            .iter()
-            .take_while(|layer| layer.level <= Level::System)
-            .count();
-        let sources = Sources {
-            layers: &layers,
-            handlers: &handlers,
-            connections: &connections,
-        };
+        let to_system = layers.iter().take_while(|layer| layer.level <= Level::System).count();
+        let sources = Sources { layers: &layers, handlers: &handlers, connections: &connections };
         let kept = shared.filter(|shared| shared.layers.len() >= to_system);
-        let system = kept.map_or_else(
-            || Arc::new(SystemTables::index(sources.first(to_system))),
-            |shared| shared.system.clone(),
-        );
-        let accounts = AccountTables::index(
-            sources,
-            shared.map(|shared| (&shared.accounts, shared.layers.len())),
-        );
+        let system = kept
+            .map_or_else(|| Arc::new(SystemTables::index(sources.first(to_system))), |shared| shared.system.clone());
+        let accounts = AccountTables::index(sources, shared.map(|shared| (&shared.accounts, shared.layers.len())));
         let owned = layers.iter().any(|layer| layer.level == Level::Owner);
-        Self(Arc::new(Merged {
-            handlers,
-            connections,
-            system,
-            accounts,
-            owned,
-            layers,
-        }))
+        Self(Arc::new(Merged { handlers, connections, system, accounts, owned, layers }))
     }
 
     /// Where a document of type `doc_type` goes in `database`, and where its attachments go. Without a type: where the database is.
@@ -203,10 +178,7 @@ impl Dataplan {
 
     /// The handlers that can be referred to, in no order, with the level whose each is.
     pub fn handlers(&self) -> impl Iterator<Item = (&HandlerId, &HandlerConfig, Level)> {
-        self.0
-            .handlers
-            .keys()
-            .filter_map(|id| self.handler(id).map(|(config, level)| (id, config, level)))
+        self.0.handlers.keys().filter_map(|id| self.handler(id).map(|(config, level)| (id, config, level)))
     }
 
     /// The layers, from the built-in one down.
@@ -219,9 +191,7 @@ impl Dataplan {
 impl fmt::Debug for Dataplan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let levels: Vec<_> = self.0.layers.iter().map(|layer| layer.level).collect();
-        f.debug_struct("Dataplan")
-            .field("levels", &levels)
-            .finish_non_exhaustive()
+        f.debug_struct("Dataplan").field("levels", &levels).finish_non_exhaustive()
     }
 }
 

@@ -62,17 +62,9 @@ impl StorageDocument {
     #[must_use]
     pub fn built_in() -> Self {
         let section = json!({"connection": "local", "attachments": {}, "types": {}});
-        let local = ConnectionConfig {
-            driver: None,
-            name: None,
-            settings: Map::new(),
-            rest: Map::new(),
-        };
+        let local = ConnectionConfig { driver: None, name: None, settings: Map::new(), rest: Map::new() };
         Self {
-            connections: ConnectionId::parse("local")
-                .map(|id| (id, local))
-                .into_iter()
-                .collect(),
+            connections: ConnectionId::parse("local").map(|id| (id, local)).into_iter().collect(),
             plan: ["account", "modb", "system", "yodb"]
                 .into_iter()
                 .map(|class| (class.to_owned(), section.clone()))
@@ -103,12 +95,10 @@ impl StorageDocument {
             match (key.as_str(), value) {
                 ("attachments" | "connections" | "plan" | "plan_id", Value::Null) => {}
                 ("attachments", _) => {
-                    parsed.attachments =
-                        entries(key, value, &mut violations, HandlerId::parse, handler)
+                    parsed.attachments = entries(key, value, &mut violations, HandlerId::parse, handler)
                 }
                 ("connections", _) => {
-                    parsed.connections =
-                        entries(key, value, &mut violations, ConnectionId::parse, connection)
+                    parsed.connections = entries(key, value, &mut violations, ConnectionId::parse, connection)
                 }
                 ("plan", Value::Object(plan)) => parsed.plan = plan.clone(),
                 ("plan", _) => wrong_type(key, "object", &mut violations),
@@ -122,11 +112,7 @@ impl StorageDocument {
                 }
             }
         }
-        if violations.is_empty() {
-            Ok(parsed)
-        } else {
-            Err(violations)
-        }
+        if violations.is_empty() { Ok(parsed) } else { Err(violations) }
     }
 
     /// The document as JSON; `attachments`, `connections` and `plan` only where they hold something.
@@ -134,21 +120,12 @@ impl StorageDocument {
     pub fn to_json(&self) -> Value {
         let mut fields = Map::new();
         if !self.attachments.is_empty() {
-            let entry =
-                |(id, config): (&HandlerId, &HandlerConfig)| (id.to_string(), config.to_json());
-            fields.insert(
-                "attachments".to_owned(),
-                Value::Object(self.attachments.iter().map(entry).collect()),
-            );
+            let entry = |(id, config): (&HandlerId, &HandlerConfig)| (id.to_string(), config.to_json());
+            fields.insert("attachments".to_owned(), Value::Object(self.attachments.iter().map(entry).collect()));
         }
         if !self.connections.is_empty() {
-            let entry = |(id, config): (&ConnectionId, &ConnectionConfig)| {
-                (id.to_string(), config.to_json())
-            };
-            fields.insert(
-                "connections".to_owned(),
-                Value::Object(self.connections.iter().map(entry).collect()),
-            );
+            let entry = |(id, config): (&ConnectionId, &ConnectionConfig)| (id.to_string(), config.to_json());
+            fields.insert("connections".to_owned(), Value::Object(self.connections.iter().map(entry).collect()));
         }
         if !self.plan.is_empty() {
             fields.insert("plan".to_owned(), Value::Object(self.plan.clone()));
@@ -165,13 +142,7 @@ impl HandlerConfig {
     /// The entry as it stands in a document.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        entry_json(
-            ("handler", Some(self.handler.as_str())),
-            self.name.as_deref(),
-            &self.settings,
-            true,
-            &self.rest,
-        )
+        entry_json(("handler", Some(self.handler.as_str())), self.name.as_deref(), &self.settings, true, &self.rest)
     }
 }
 
@@ -180,13 +151,7 @@ impl ConnectionConfig {
     #[must_use]
     pub fn to_json(&self) -> Value {
         let settings = !self.settings.is_empty();
-        entry_json(
-            ("driver", self.driver.as_deref()),
-            self.name.as_deref(),
-            &self.settings,
-            settings,
-            &self.rest,
-        )
+        entry_json(("driver", self.driver.as_deref()), self.name.as_deref(), &self.settings, settings, &self.rest)
     }
 }
 
@@ -211,12 +176,7 @@ fn entry_json(
 }
 
 fn wrong_type(path: &str, target: &'static str, violations: &mut Violations) {
-    violations.push(
-        path,
-        "type",
-        format!("it must be of type {target}"),
-        [("target", target.into())],
-    );
+    violations.push(path, "type", format!("it must be of type {target}"), [("target", target.into())]);
 }
 
 type Entry<'a> = (&'a str, &'a Map<String, Value>);
@@ -253,19 +213,9 @@ fn handler((path, fields): Entry<'_>, violations: &mut Violations) -> Option<Han
     let name = text(path, "name", &mut rest, violations);
     let settings = object(path, "settings", &mut rest, violations);
     if handler.is_none() {
-        violations.push(
-            &format!("{path}.handler"),
-            "required",
-            "Field is required but missing".to_owned(),
-            [],
-        );
+        violations.push(&format!("{path}.handler"), "required", "Field is required but missing".to_owned(), []);
     }
-    Some(HandlerConfig {
-        handler: handler?,
-        name,
-        settings,
-        rest,
-    })
+    Some(HandlerConfig { handler: handler?, name, settings, rest })
 }
 
 fn connection((path, fields): Entry<'_>, violations: &mut Violations) -> Option<ConnectionConfig> {
@@ -273,20 +223,10 @@ fn connection((path, fields): Entry<'_>, violations: &mut Violations) -> Option<
     let driver = text(path, "driver", &mut rest, violations);
     let name = text(path, "name", &mut rest, violations);
     let settings = object(path, "settings", &mut rest, violations);
-    Some(ConnectionConfig {
-        driver,
-        name,
-        settings,
-        rest,
-    })
+    Some(ConnectionConfig { driver, name, settings, rest })
 }
 
-fn text(
-    path: &str,
-    key: &str,
-    fields: &mut Map<String, Value>,
-    violations: &mut Violations,
-) -> Option<String> {
+fn text(path: &str, key: &str, fields: &mut Map<String, Value>, violations: &mut Violations) -> Option<String> {
     match fields.shift_remove(key)? {
         Value::String(text) => Some(text),
         Value::Null => None,
@@ -297,12 +237,7 @@ fn text(
     }
 }
 
-fn object(
-    path: &str,
-    key: &str,
-    fields: &mut Map<String, Value>,
-    violations: &mut Violations,
-) -> Map<String, Value> {
+fn object(path: &str, key: &str, fields: &mut Map<String, Value>, violations: &mut Violations) -> Map<String, Value> {
     match fields.shift_remove(key) {
         Some(Value::Object(object)) => object,
         None | Some(Value::Null) => Map::new(),
@@ -359,20 +294,15 @@ mod tests {
             "plan_id": "p",
             "ui_metadata": {"ui": "monster-ui"},
         });
-        assert_eq!(
-            StorageDocument::from_json(&document).unwrap().to_json(),
-            document
-        );
+        assert_eq!(StorageDocument::from_json(&document).unwrap().to_json(), document);
     }
 
     #[test]
     fn every_fault_is_named_at_once() {
-        let document = json!({"attachments": {"a": {"settings": 1}, "b": 2}, "connections": [], "plan": "x", "plan_id": "a b"});
+        let document =
+            json!({"attachments": {"a": {"settings": 1}, "b": 2}, "connections": [], "plan": "x", "plan_id": "a b"});
         let violations = StorageDocument::from_json(&document).unwrap_err();
-        let paths: Vec<_> = violations
-            .iter()
-            .map(|(path, code, _)| format!("{path} {code}"))
-            .collect();
+        let paths: Vec<_> = violations.iter().map(|(path, code, _)| format!("{path} {code}")).collect();
         assert_eq!(
             paths,
             [

@@ -26,11 +26,7 @@ pub struct BadId {
 
 impl BadId {
     pub(crate) fn new(what: &'static str, value: &str, reason: &'static str) -> Self {
-        Self {
-            what,
-            value: value.chars().take(80).collect(),
-            reason,
-        }
+        Self { what, value: value.chars().take(80).collect(), reason }
     }
 }
 
@@ -135,8 +131,7 @@ impl ConnectionId {
 }
 
 fn is_word(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 fn account(text: &str) -> Result<(), &'static str> {
@@ -170,11 +165,7 @@ fn printable(text: &str) -> Result<(), &'static str> {
 }
 
 fn path_safe(text: &str) -> Result<(), &'static str> {
-    if text == "." || text == ".." {
-        Err("it would name a folder")
-    } else {
-        printable(text)
-    }
+    if text == "." || text == ".." { Err("it would name a folder") } else { printable(text) }
 }
 
 #[cfg(test)]
@@ -202,13 +193,7 @@ mod tests {
 
     #[test]
     fn a_bad_id_is_short_in_a_log() {
-        assert!(
-            UserId::parse(&"x".repeat(10_000))
-                .unwrap_err()
-                .to_string()
-                .len()
-                < 200
-        );
+        assert!(UserId::parse(&"x".repeat(10_000)).unwrap_err().to_string().len() < 200);
     }
 
     #[test]

@@ -59,8 +59,6 @@ mod violations;
 pub use database::{Classification, Database, Month};
 pub use dataplan::{Dataplan, Decision, Explanation, Layer, Level};
 pub use document::{ConnectionConfig, HandlerConfig, StorageDocument};
-pub use id::{
-    AccountId, AttachmentName, BadId, ConnectionId, DocId, DocType, HandlerId, PlanId, UserId,
-};
+pub use id::{AccountId, AttachmentName, BadId, ConnectionId, DocId, DocType, HandlerId, PlanId, UserId};
 pub use route::{AttachmentRoute, ConnectionRef, Placement, Route};
 pub use violations::{STRUCK, Violations, dotted};

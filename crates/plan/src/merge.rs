@@ -52,7 +52,7 @@ pub fn layer(above: &Value, below: &Value) -> Value {
     for (key, value) in above.iter().chain(below) {
         let value = match (key.as_str(), merged.get(key)) {
             ("attachments" | "connections", before) => entries(before, value),
-            (_, before) => plan(before.unwrap_or(&Value::Null), value),
+            (_, before) => laid(before.unwrap_or(&Value::Null), value),
         };
         put(&mut merged, key, value);
     }
@@ -61,9 +61,17 @@ pub fn layer(above: &Value, below: &Value) -> Value {
 
 /// Lays one plan over another, leaf by leaf: what `below` says wins; an empty object says nothing; an array replaces whole; `null` deletes.
 ///
-/// The result holds no nulls and no empty objects.
+/// Neither nulls nor empty objects stand in the result; where nothing is left it is `{}`.
 #[must_use]
 pub fn plan(above: &Value, below: &Value) -> Value {
+    match laid(above, below) {
+        Value::Null => Value::Object(Map::new()),
+        merged => merged,
+    }
+}
+
+/// As [`plan`], but null where nothing is left.
+fn laid(above: &Value, below: &Value) -> Value {
     let mut merged = Value::Null;
     overlay(&mut merged, above);
     overlay(&mut merged, below);
@@ -84,30 +92,19 @@ pub(crate) fn overlay(merged: &mut Value, below: &Value) {
         if existed || !after.is_null() {
             let mut fields = into_object(merged.take());
             put(&mut fields, key, after);
-            *merged = if fields.is_empty() {
-                Value::Null
-            } else {
-                Value::Object(fields)
-            };
+            *merged = if fields.is_empty() { Value::Null } else { Value::Object(fields) };
         }
     }
 }
 
 fn entries(before: Option<&Value>, added: &Value) -> Value {
-    let mut entries = before
-        .and_then(Value::as_object)
-        .cloned()
-        .unwrap_or_default();
+    let mut entries = before.and_then(Value::as_object).cloned().unwrap_or_default();
     for (id, entry) in added.as_object().into_iter().flatten() {
         if !entry.is_null() && !entries.contains_key(id) {
             entries.insert(id.clone(), entry.clone());
         }
     }
-    if entries.is_empty() {
-        Value::Null
-    } else {
-        Value::Object(entries)
-    }
+    if entries.is_empty() { Value::Null } else { Value::Object(entries) }
 }
 
 fn put(fields: &mut Map<String, Value>, key: &str, value: Value) {

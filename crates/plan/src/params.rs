@@ -11,14 +11,7 @@
 use serde_json::{Map, Value};
 
 /// What may be said of a handler of one's own: the settings that make up a location. Each means what it means in `settings`.
-pub const OWN: [&str; 6] = [
-    "field_list",
-    "field_separator",
-    "folder_base_path",
-    "folder_path",
-    "path",
-    "file",
-];
+pub const OWN: [&str; 6] = ["field_list", "field_separator", "folder_base_path", "folder_path", "path", "file"];
 
 /// What may be said of a handler that a higher level owns.
 pub const INHERITED: &str = "folder_path";
@@ -33,19 +26,12 @@ pub(crate) fn own(said: &Map<String, Value>) -> Map<String, Value> {
 
 /// Puts what a level below the owner says below what the owner says. What it may not say is dropped.
 pub(crate) fn descend(owner: &mut Map<String, Value>, said: &Map<String, Value>) {
-    let Some(deeper) = said
-        .get(INHERITED)
-        .and_then(Value::as_str)
-        .and_then(|path| folder(path).ok())
-        .filter(|path| !path.is_empty())
+    let Some(deeper) =
+        said.get(INHERITED).and_then(Value::as_str).and_then(|path| folder(path).ok()).filter(|path| !path.is_empty())
     else {
         return;
     };
-    let path = match owner
-        .get(INHERITED)
-        .and_then(Value::as_str)
-        .map(|path| path.trim_end_matches('/'))
-    {
+    let path = match owner.get(INHERITED).and_then(Value::as_str).map(|path| path.trim_end_matches('/')) {
         Some(path) if !path.is_empty() => format!("{path}/{deeper}"),
         _ => deeper,
     };
@@ -61,18 +47,14 @@ pub(crate) fn descend(owner: &mut Map<String, Value>, said: &Map<String, Value>)
 ///
 /// What is wrong with it, to be read after «folder_path».
 pub fn folder(path: &str) -> Result<String, &'static str> {
-    let harmless =
-        |character: char| character.is_alphanumeric() || " /-_.~()@+,!'".contains(character);
+    let harmless = |character: char| character.is_alphanumeric() || " /-_.~()@+,!'".contains(character);
     if path.chars().any(|character| !harmless(character)) {
         return Err(
             "may hold letters, digits, blanks and / - _ . ~ ( ) @ + , ! ' only, where the handler is another's",
         );
     }
     let path = path.trim_matches('/');
-    if path
-        .split('/')
-        .any(|segment| matches!(segment.trim(), "." | ".."))
-    {
+    if path.split('/').any(|segment| matches!(segment.trim(), "." | "..")) {
         return Err("must not climb");
     }
     Ok(path.to_owned())
@@ -112,9 +94,7 @@ mod tests {
         let mut owner = Map::new();
         descend(&mut owner, said);
         assert_eq!(Value::Object(owner), json!({"folder_path": "mine"}));
-        let mut owner = own(json!({"folder_path": "tenants/", "host": "x"})
-            .as_object()
-            .unwrap());
+        let mut owner = own(json!({"folder_path": "tenants/", "host": "x"}).as_object().unwrap());
         descend(&mut owner, said);
         assert_eq!(Value::Object(owner), json!({"folder_path": "tenants/mine"}));
     }

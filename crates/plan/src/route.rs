@@ -57,6 +57,17 @@ pub enum ConnectionRef {
     Id(ConnectionId),
 }
 
+impl ConnectionRef {
+    /// Whether it is the connection of this id, `local` being the primary store's.
+    #[must_use]
+    pub fn is(&self, id: &ConnectionId) -> bool {
+        match self {
+            Self::Local => id.is_local(),
+            Self::Id(own) => own == id,
+        }
+    }
+}
+
 /// As text: `local`, or the id.
 impl Serialize for ConnectionRef {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

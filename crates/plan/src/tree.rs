@@ -41,57 +41,32 @@ impl Section {
     /// Reads the section `class` of a merged plan. `None` when there is none.
     pub(crate) fn read(plan: &Value, class: &str) -> Option<Self> {
         let section = plan.get(class)?.as_object()?;
-        let names = section
-            .get("database")
-            .and_then(|database| database.get("names"))
-            .and_then(Value::as_array);
+        let names = section.get("database").and_then(|database| database.get("names")).and_then(Value::as_array);
         Some(Self {
             whole: Spec::read(section),
-            names: names.map(|names| {
-                names
-                    .iter()
-                    .filter_map(Value::as_str)
-                    .map(str::to_owned)
-                    .collect()
-            }),
-            types: specs(section, "types")
-                .map(|(key, spec)| (key.to_owned(), spec))
-                .collect(),
-            ranges: specs(section, "range")
-                .filter_map(|(key, spec)| Some((MonthRange::parse(key)?, spec)))
-                .collect(),
-            patterns: specs(section, "regex")
-                .map(|(key, spec)| (key.to_owned(), spec))
-                .collect(),
+            names: names.map(|names| names.iter().filter_map(Value::as_str).map(str::to_owned).collect()),
+            types: specs(section, "types").map(|(key, spec)| (key.to_owned(), spec)).collect(),
+            ranges: specs(section, "range").filter_map(|(key, spec)| Some((MonthRange::parse(key)?, spec))).collect(),
+            patterns: specs(section, "regex").map(|(key, spec)| (key.to_owned(), spec)).collect(),
         })
     }
 }
 
 fn specs<'a>(section: &'a Map<String, Value>, key: &str) -> impl Iterator<Item = (&'a str, Spec)> {
-    let entries = section
-        .get(key)
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten();
+    let entries = section.get(key).and_then(Value::as_object).into_iter().flatten();
     entries.filter_map(|(key, spec)| Some((key.as_str(), Spec::read(spec.as_object()?))))
 }
 
 impl Spec {
     fn read(fields: &Map<String, Value>) -> Self {
-        let attachments = |key: &str| {
-            fields
-                .get("attachments")
-                .and_then(|attachments| attachments.get(key))
-        };
+        let attachments = |key: &str| fields.get("attachments").and_then(|attachments| attachments.get(key));
         Self {
             connection: fields.get("connection").and_then(connection),
             secondary: fields
                 .get("secondary_connections")
                 .and_then(Value::as_array)
                 .map(|ids| ids.iter().filter_map(connection).collect()),
-            handler: attachments("handler")
-                .and_then(Value::as_str)
-                .and_then(|id| HandlerId::parse(id).ok()),
+            handler: attachments("handler").and_then(Value::as_str).and_then(|id| HandlerId::parse(id).ok()),
             stub: attachments("stub").and_then(Value::as_bool),
             delete: attachments("delete").and_then(Value::as_bool),
             params: attachments("params").and_then(Value::as_object).cloned(),
@@ -101,16 +76,8 @@ impl Spec {
     /// What `self` says, and where it says nothing what `wider` says. `params` counts as one thing.
     pub(crate) fn over(&self, wider: &Self) -> Self {
         Self {
-            connection: self
-                .connection
-                .as_ref()
-                .or(wider.connection.as_ref())
-                .cloned(),
-            secondary: self
-                .secondary
-                .as_ref()
-                .or(wider.secondary.as_ref())
-                .cloned(),
+            connection: self.connection.as_ref().or(wider.connection.as_ref()).cloned(),
+            secondary: self.secondary.as_ref().or(wider.secondary.as_ref()).cloned(),
             handler: self.handler.as_ref().or(wider.handler.as_ref()).cloned(),
             stub: self.stub.or(wider.stub),
             delete: self.delete.or(wider.delete),
@@ -151,9 +118,7 @@ impl MonthRange {
 
 impl Ord for MonthRange {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.months()
-            .cmp(&other.months())
-            .then(other.first.cmp(&self.first))
+        self.months().cmp(&other.months()).then(other.first.cmp(&self.first))
     }
 }
 
@@ -171,11 +136,7 @@ impl std::fmt::Display for MonthRange {
 
 /// A key of `regex`, compiled for database names, which are ASCII. Small, since it comes from tenants.
 pub(crate) fn pattern(key: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(key)
-        .unicode(false)
-        .size_limit(64 * 1024)
-        .dfa_size_limit(256 * 1024)
-        .build()
+    RegexBuilder::new(key).unicode(false).size_limit(64 * 1024).dfa_size_limit(256 * 1024).build()
 }
 
 #[cfg(test)]
@@ -184,39 +145,18 @@ mod tests {
 
     #[test]
     fn ranges_are_asked_the_shortest_first_then_the_latest() {
-        let mut ranges: Vec<_> = [
-            "202001-202512",
-            "202401-202401",
-            "202312-202401",
-            "202501-202501",
-        ]
-        .iter()
-        .map(|key| MonthRange::parse(key).unwrap())
-        .collect();
+        let mut ranges: Vec<_> = ["202001-202512", "202401-202401", "202312-202401", "202501-202501"]
+            .iter()
+            .map(|key| MonthRange::parse(key).unwrap())
+            .collect();
         ranges.sort();
         let keys: Vec<_> = ranges.iter().map(ToString::to_string).collect();
-        assert_eq!(
-            keys,
-            [
-                "202501-202501",
-                "202401-202401",
-                "202312-202401",
-                "202001-202512"
-            ]
-        );
+        assert_eq!(keys, ["202501-202501", "202401-202401", "202312-202401", "202001-202512"]);
     }
 
     #[test]
     fn a_range_is_two_months_in_order() {
-        for bad in [
-            "",
-            "202401",
-            "202401-",
-            "202412-202401",
-            "202413-202501",
-            "2024-2025",
-            "202401-202402-202403",
-        ] {
+        for bad in ["", "202401", "202401-", "202412-202401", "202413-202501", "2024-2025", "202401-202402-202403"] {
             assert!(MonthRange::parse(bad).is_none(), "{bad}");
         }
     }

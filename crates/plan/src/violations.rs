@@ -47,16 +47,8 @@ impl Violations {
     ) {
         let mut detail = Map::new();
         detail.insert("message".to_owned(), Value::String(message));
-        detail.extend(
-            extra
-                .into_iter()
-                .map(|(key, value)| (key.to_owned(), value)),
-        );
-        self.0
-            .entry(path.to_owned())
-            .or_default()
-            .entry(code.to_owned())
-            .or_insert(detail);
+        detail.extend(extra.into_iter().map(|(key, value)| (key.to_owned(), value)));
+        self.0.entry(path.to_owned()).or_default().entry(code.to_owned()).or_insert(detail);
     }
 
     /// Adds all faults of `other`; where both speak of a path and code, ours stays.
@@ -77,21 +69,17 @@ impl Violations {
 
     /// Path, code and details of every fault, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &Map<String, Value>)> {
-        self.0.iter().flat_map(|(path, codes)| {
-            codes
-                .iter()
-                .map(move |(code, detail)| (path.as_str(), code.as_str(), detail))
-        })
+        self.0
+            .iter()
+            .flat_map(|(path, codes)| codes.iter().map(move |(code, detail)| (path.as_str(), code.as_str(), detail)))
     }
 
     /// The `data` object of a 400.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let paths = self.0.iter().map(|(path, codes)| {
-            let codes: Map<String, Value> = codes
-                .iter()
-                .map(|(code, detail)| (code.clone(), Value::Object(detail.clone())))
-                .collect();
+            let codes: Map<String, Value> =
+                codes.iter().map(|(code, detail)| (code.clone(), Value::Object(detail.clone()))).collect();
             (path.clone(), Value::Object(codes))
         });
         Value::Object(paths.collect())
@@ -101,13 +89,7 @@ impl Violations {
 /// Paths and codes only: the echoed values belong to the client who sent them, not to a log.
 impl fmt::Debug for Violations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map()
-            .entries(
-                self.0
-                    .iter()
-                    .map(|(path, codes)| (path, codes.keys().collect::<Vec<_>>())),
-            )
-            .finish()
+        f.debug_map().entries(self.0.iter().map(|(path, codes)| (path, codes.keys().collect::<Vec<_>>()))).finish()
     }
 }
 
@@ -128,11 +110,7 @@ pub fn dotted<'a>(keys: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 fn escaped(key: &str) -> Cow<'_, str> {
-    if key.contains('.') {
-        Cow::Owned(key.replace('.', "%2E"))
-    } else {
-        Cow::Borrowed(key)
-    }
+    if key.contains('.') { Cow::Owned(key.replace('.', "%2E")) } else { Cow::Borrowed(key) }
 }
 
 #[cfg(test)]

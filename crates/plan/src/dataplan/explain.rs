@@ -68,20 +68,10 @@ impl Dataplan {
             return explanation;
         };
         let of_account = matches!(table.class, "modb" | "yodb" | "account");
-        let layers: Vec<Layer> = self
-            .0
-            .layers
-            .iter()
-            .filter(|layer| of_account || layer.level <= Level::System)
-            .cloned()
-            .collect();
+        let layers: Vec<Layer> =
+            self.0.layers.iter().filter(|layer| of_account || layer.level <= Level::System).cloned().collect();
         explanation.section = Some(table.class);
-        let question = Question {
-            layers: &layers,
-            class: table.class,
-            key,
-            over: table.rows(database).over.as_ref(),
-        };
+        let question = Question { layers: &layers, class: table.class, key, over: table.rows(database).over.as_ref() };
         explanation.decisions = question.decisions(self, route);
         explanation
     }
@@ -100,50 +90,27 @@ impl Question<'_> {
         let merged = section(self.layers, self.class).unwrap_or_default();
         let mut decisions = Vec::new();
         let mut decide = |field: &str, value: Value, says: fn(&Spec) -> bool| {
-            let source = self
-                .place(&merged, says)
-                .and_then(|place| self.last(self.layers, &place, field));
+            let source = self.place(&merged, says).and_then(|place| self.last(self.layers, &place, field));
             decisions.push(decision(field, value, source));
         };
-        decide("connection", json(&route.connection), |spec| {
-            spec.connection.is_some()
-        });
+        decide("connection", json(&route.connection), |spec| spec.connection.is_some());
         if !route.secondary.is_empty() {
-            decide("secondary_connections", json(&route.secondary), |spec| {
-                spec.secondary.is_some()
-            });
+            decide("secondary_connections", json(&route.secondary), |spec| spec.secondary.is_some());
         }
         let Some(attachment) = &route.attachment else {
             let handler = route.dangling.as_ref().map_or(Value::Null, json);
-            decide("attachments.handler", handler, |spec| {
-                spec.handler.is_some()
-            });
+            decide("attachments.handler", handler, |spec| spec.handler.is_some());
             decisions.extend(self.others(&merged, route));
             return decisions;
         };
-        decide(
-            "attachments.handler",
-            json(&attachment.handler_id),
-            |spec| spec.handler.is_some(),
-        );
-        decide(
-            "attachments.stub",
-            json(&(attachment.placement == crate::Placement::Stub)),
-            |spec| spec.stub.is_some(),
-        );
-        decide("attachments.delete", attachment.delete.into(), |spec| {
-            spec.delete.is_some()
-        });
+        decide("attachments.handler", json(&attachment.handler_id), |spec| spec.handler.is_some());
+        decide("attachments.stub", json(&(attachment.placement == crate::Placement::Stub)), |spec| spec.stub.is_some());
+        decide("attachments.delete", attachment.delete.into(), |spec| spec.delete.is_some());
         let id = attachment.handler_id.as_str();
         let source = Some((attachment.level, dotted(["attachments", id])));
         decisions.push(decision("handler", attachment.kind.as_str().into(), source));
         if let Some(owner) = plan.0.handlers.get(&attachment.handler_id) {
-            decisions.extend(
-                attachment
-                    .params
-                    .iter()
-                    .map(|(name, value)| self.param(*owner, name, value)),
-            );
+            decisions.extend(attachment.params.iter().map(|(name, value)| self.param(*owner, name, value)));
         }
         decisions.extend(self.others(&merged, route));
         decisions
@@ -158,8 +125,7 @@ impl Question<'_> {
             let place = self.place(section, |spec| spec.params.is_some())?;
             self.last(layers, &place, &field)
         };
-        let lower = source(&below, after)
-            .filter(|_| name == params::INHERITED && deeper(&below, self.key, self.over));
+        let lower = source(&below, after).filter(|_| name == params::INHERITED && deeper(&below, self.key, self.over));
         let source = lower.or_else(|| source(&above, to_owner));
         decision(&field, value.clone(), source)
     }
@@ -167,35 +133,21 @@ impl Question<'_> {
     /// The others are the connections of single types.
     fn others(&self, merged: &Section, route: &Route) -> Vec<Decision> {
         let others = route.others.iter().map(|id| {
-            let of_type = merged
-                .types
-                .iter()
-                .find(|(_, spec)| spec.connection.as_ref() == Some(id))
-                .map(|(key, _)| key.as_str());
-            let place =
-                of_type.map(|key| vec![self.class.to_owned(), "types".to_owned(), key.to_owned()]);
-            decision(
-                "others",
-                json(id),
-                place.and_then(|place| self.last(self.layers, &place, "connection")),
-            )
+            let of_type =
+                merged.types.iter().find(|(_, spec)| spec.connection.as_ref() == Some(id)).map(|(key, _)| key.as_str());
+            let place = of_type.map(|key| vec![self.class.to_owned(), "types".to_owned(), key.to_owned()]);
+            decision("others", json(id), place.and_then(|place| self.last(self.layers, &place, "connection")))
         });
         others.collect()
     }
 
     /// The path of the narrowest part of the section that says it.
     fn place(&self, section: &Section, says: fn(&Spec) -> bool) -> Option<Vec<String>> {
-        let which = said(section, self.key, self.over)
-            .into_iter()
-            .position(|spec| spec.is_some_and(says))?;
+        let which = said(section, self.key, self.over).into_iter().position(|spec| spec.is_some_and(says))?;
         let mut path = vec![self.class.to_owned()];
         match (which, self.over, self.key) {
-            (0, Some(Override::Range(range)), _) => {
-                path.extend(["range".to_owned(), range.to_string()])
-            }
-            (0, Some(Override::Pattern(pattern)), _) => {
-                path.extend(["regex".to_owned(), pattern.clone()])
-            }
+            (0, Some(Override::Range(range)), _) => path.extend(["range".to_owned(), range.to_string()]),
+            (0, Some(Override::Pattern(pattern)), _) => path.extend(["regex".to_owned(), pattern.clone()]),
             (1, _, Some(key)) => path.extend(["types".to_owned(), key.to_owned()]),
             _ => {}
         }
@@ -204,11 +156,7 @@ impl Question<'_> {
 
     /// The last of `layers` that says something of `field` at `place`.
     fn last(&self, layers: &[Layer], place: &[String], field: &str) -> Option<(Level, String)> {
-        let keys: Vec<&str> = place
-            .iter()
-            .map(String::as_str)
-            .chain(field.split('.'))
-            .collect();
+        let keys: Vec<&str> = place.iter().map(String::as_str).chain(field.split('.')).collect();
         let (first, rest) = keys.split_first()?;
         let said = |layer: &&Layer| {
             let start = layer.document.plan.get(*first);
@@ -218,21 +166,13 @@ impl Question<'_> {
                 .map(|_| layer.level)
         };
         let level = layers.iter().rev().find_map(|layer| said(&layer))?;
-        Some((
-            level,
-            dotted(std::iter::once("plan").chain(keys.iter().copied())),
-        ))
+        Some((level, dotted(std::iter::once("plan").chain(keys.iter().copied()))))
     }
 }
 
 fn deeper(below: &Section, key: Option<&str>, over: Option<&Override>) -> bool {
-    let said = said(below, key, over)
-        .into_iter()
-        .flatten()
-        .find_map(|spec| spec.params.as_ref());
-    let path = said
-        .and_then(|params| params.get(params::INHERITED))
-        .and_then(Value::as_str);
+    let said = said(below, key, over).into_iter().flatten().find_map(|spec| spec.params.as_ref());
+    let path = said.and_then(|params| params.get(params::INHERITED)).and_then(Value::as_str);
     path.is_some_and(|path| params::folder(path).is_ok_and(|path| !path.is_empty()))
 }
 
@@ -246,12 +186,7 @@ fn says_something(value: &Value) -> bool {
 
 fn decision(field: &str, value: Value, source: Option<(Level, String)>) -> Decision {
     let (level, path) = source.map_or((Level::BuiltIn, None), |(level, path)| (level, Some(path)));
-    Decision {
-        field: field.to_owned(),
-        value,
-        level,
-        path,
-    }
+    Decision { field: field.to_owned(), value, level, path }
 }
 
 fn json(value: &impl Serialize) -> Value {

@@ -31,25 +31,15 @@ pub(super) struct Sources<'a> {
 impl<'a> Sources<'a> {
     /// The first `count` layers alone.
     pub(super) fn first(self, count: usize) -> Self {
-        Self {
-            layers: self.layers.get(..count).unwrap_or(self.layers),
-            ..self
-        }
+        Self { layers: self.layers.get(..count).unwrap_or(self.layers), ..self }
     }
 
     fn owner(&self, handler: &HandlerId) -> Option<usize> {
-        self.handlers
-            .get(handler)
-            .copied()
-            .filter(|place| *place < self.layers.len())
+        self.handlers.get(handler).copied().filter(|place| *place < self.layers.len())
     }
 
     fn has_connection(&self, id: &ConnectionId) -> bool {
-        id.is_local()
-            || self
-                .connections
-                .get(id)
-                .is_some_and(|place| *place < self.layers.len())
+        id.is_local() || self.connections.get(id).is_some_and(|place| *place < self.layers.len())
     }
 }
 
@@ -62,10 +52,7 @@ pub(super) fn section(layers: &[Layer], class: &str) -> Option<Section> {
         }
     }
     // Wrapped, because a section is read out of a plan.
-    Section::read(
-        &Value::Object(Map::from_iter([(class.to_owned(), merged)])),
-        class,
-    )
+    Section::read(&Value::Object(Map::from_iter([(class.to_owned(), merged)])), class)
 }
 
 /// A part of a section that is about some of its databases and goes before the rest.
@@ -76,27 +63,16 @@ pub(super) enum Override {
 }
 
 /// What a section says of a type (or of none), in the databases of an override (or in others): the widest last.
-pub(super) fn said<'a>(
-    section: &'a Section,
-    key: Option<&str>,
-    over: Option<&Override>,
-) -> [Option<&'a Spec>; 3] {
+pub(super) fn said<'a>(section: &'a Section, key: Option<&str>, over: Option<&Override>) -> [Option<&'a Spec>; 3] {
     let over = over.and_then(|over| match over {
         Override::Range(range) => section.ranges.get(range),
         Override::Pattern(pattern) => section.patterns.get(pattern),
     });
-    [
-        over,
-        key.and_then(|key| section.types.get(key)),
-        Some(&section.whole),
-    ]
+    [over, key.and_then(|key| section.types.get(key)), Some(&section.whole)]
 }
 
 fn spec(section: &Section, key: Option<&str>, over: Option<&Override>) -> Spec {
-    said(section, key, over)
-        .into_iter()
-        .flatten()
-        .fold(Spec::default(), |spec, wider| spec.over(wider))
+    said(section, key, over).into_iter().flatten().fold(Spec::default(), |spec, wider| spec.over(wider))
 }
 
 /// The routes of a section's databases.
@@ -124,26 +100,13 @@ impl Rows {
             Some(key) => self.types.get(key).unwrap_or(&self.other),
         }
     }
-
-    fn all(&self) -> impl Iterator<Item = &Route> {
-        self.types.values().chain([&self.untyped, &self.other])
-    }
 }
 
 impl Table {
-    fn index(
-        sources: Sources<'_>,
-        class: &'static str,
-        classification: Option<Classification>,
-    ) -> Self {
+    fn index(sources: Sources<'_>, class: &'static str, classification: Option<Classification>) -> Self {
         let section = section(sources.layers, class).unwrap_or_default();
-        let mut builder = Builder {
-            sources,
-            class,
-            classification,
-            section: &section,
-            views: BTreeMap::new(),
-        };
+        let mut builder =
+            Builder { sources, class, classification, section: &section, views: BTreeMap::new(), dangling: false };
         let most = MOST_ROUTES / (section.types.len() + 2);
         let plain = builder.rows(None);
         let ranges: Vec<_> = section
@@ -152,47 +115,26 @@ impl Table {
             .take(most)
             .map(|range| (*range, builder.rows(Some(Override::Range(*range)))))
             .collect();
-        let compiled = section
-            .patterns
-            .keys()
-            .filter_map(|key| Some((key, pattern(key).ok()?)));
+        let compiled = section.patterns.keys().filter_map(|key| Some((key, pattern(key).ok()?)));
         let patterns: Vec<_> = compiled
             .take(most.saturating_sub(ranges.len()))
             .map(|(key, regex)| (regex, builder.rows(Some(Override::Pattern(key.clone())))))
             .collect();
-        let rows = ranges
-            .iter()
-            .map(|(_, rows)| rows)
-            .chain(patterns.iter().map(|(_, rows)| rows))
-            .chain([&plain]);
-        let dangling = rows
-            .flat_map(Rows::all)
-            .any(|route| route.dangling.is_some() || route.dangling_connection.is_some());
-        Self {
-            class,
-            dangling,
-            plain,
-            ranges,
-            patterns,
-        }
+        let dangling = builder.dangling;
+        Self { class, dangling, plain, ranges, patterns }
     }
 
     /// The rows that apply to `database`.
     pub(super) fn rows(&self, database: &Database) -> &Rows {
-        let range = database
-            .month()
-            .and_then(|month| self.ranges.iter().find(|(range, _)| range.holds(month)));
+        let range = database.month().and_then(|month| self.ranges.iter().find(|(range, _)| range.holds(month)));
         if let Some((_, rows)) = range {
             return rows;
         }
         if self.patterns.is_empty() {
             return &self.plain;
         }
-        let matching = NameBuffer::of(database).and_then(|name| {
-            self.patterns
-                .iter()
-                .find(|(regex, _)| regex.is_match(name.as_bytes()))
-        });
+        let matching = NameBuffer::of(database)
+            .and_then(|name| self.patterns.iter().find(|(regex, _)| regex.is_match(name.as_bytes())));
         matching.map_or(&self.plain, |(_, rows)| rows)
     }
 }
@@ -207,6 +149,8 @@ struct Builder<'a> {
     section: &'a Section,
     /// By the place of the owner.
     views: BTreeMap<usize, Views>,
+    /// Whether anything was referred to that is not there.
+    dangling: bool,
 }
 
 impl Builder<'_> {
@@ -220,21 +164,13 @@ impl Builder<'_> {
                 ConnectionRef::Local if route.dangling_connection.is_some() => None,
                 ConnectionRef::Local => ConnectionId::parse("local").ok(),
             };
-            untyped.others.extend(other.filter(|id| {
-                route.connection != untyped.connection && !untyped.others.contains(id)
-            }));
+            untyped
+                .others
+                .extend(other.filter(|id| route.connection != untyped.connection && !untyped.others.contains(id)));
             types.insert(key.as_str().into(), route);
         }
-        let other = Route {
-            others: Vec::new(),
-            ..untyped.clone()
-        };
-        Rows {
-            over,
-            untyped,
-            other,
-            types,
-        }
+        let other = Route { others: Vec::new(), ..untyped.clone() };
+        Rows { over, untyped, other, types }
     }
 
     fn route(&mut self, key: Option<&str>, over: Option<&Override>) -> Route {
@@ -245,64 +181,36 @@ impl Builder<'_> {
             Some(id) if !id.is_local() => route.connection = ConnectionRef::Id(id),
             _ => {}
         }
+        self.dangling |= route.dangling_connection.is_some();
         for id in spec.secondary.unwrap_or_default() {
-            let primary = match &route.connection {
-                ConnectionRef::Local => id.is_local(),
-                ConnectionRef::Id(primary) => *primary == id,
-            };
-            if self.sources.has_connection(&id) && !primary && !route.secondary.contains(&id) {
+            if !self.sources.has_connection(&id) {
+                self.dangling = true;
+            } else if !route.connection.is(&id) && !route.secondary.contains(&id) {
                 route.secondary.push(id);
             }
         }
-        let Some(id) = spec.handler else { return route };
+        let Some(id) = spec.handler.filter(|id| id.as_str() != "local") else { return route };
         let defined = self.sources.owner(&id).and_then(|owner| {
             let layer = self.sources.layers.get(owner)?;
-            Some((
-                owner,
-                layer.level,
-                layer.document.attachments.get(&id)?.handler.clone(),
-            ))
+            Some((owner, layer.level, layer.document.attachments.get(&id)?.handler.clone()))
         });
-        match defined {
-            Some((owner, level, kind)) => {
-                let placement = if spec.stub == Some(true) {
-                    Placement::Stub
-                } else {
-                    Placement::External
-                };
-                let params = self.params(owner, key, over);
-                let delete = spec.delete != Some(false);
-                route.attachment = Some(AttachmentRoute {
-                    handler_id: id,
-                    level,
-                    kind,
-                    params,
-                    placement,
-                    delete,
-                });
-            }
-            None if id.as_str() == "local" => {}
-            None => route.dangling = Some(id),
-        }
+        let Some((owner, level, kind)) = defined else {
+            self.dangling = true;
+            route.dangling = Some(id);
+            return route;
+        };
+        let placement = if spec.stub == Some(true) { Placement::Stub } else { Placement::External };
+        let params = self.params(owner, key, over);
+        let delete = spec.delete != Some(false);
+        route.attachment = Some(AttachmentRoute { handler_id: id, level, kind, params, placement, delete });
         route
     }
 
-    fn params(
-        &mut self,
-        owner: usize,
-        key: Option<&str>,
-        over: Option<&Override>,
-    ) -> Map<String, Value> {
+    fn params(&mut self, owner: usize, key: Option<&str>, over: Option<&Override>) -> Map<String, Value> {
         let (sources, class) = (self.sources, self.class);
-        let (above, below) = self
-            .views
-            .entry(owner)
-            .or_insert_with(|| views(sources.layers, class, owner));
+        let (above, below) = self.views.entry(owner).or_insert_with(|| views(sources.layers, class, owner));
         let mut params = params::own(&spec(above, key, over).params.unwrap_or_default());
-        params::descend(
-            &mut params,
-            &spec(below, key, over).params.unwrap_or_default(),
-        );
+        params::descend(&mut params, &spec(below, key, over).params.unwrap_or_default());
         params
     }
 }
@@ -310,10 +218,7 @@ impl Builder<'_> {
 /// The section as the layers to `owner` have it, and as those after it have it.
 pub(super) fn views(layers: &[Layer], class: &str, owner: usize) -> Views {
     let (above, below) = layers.split_at((owner + 1).min(layers.len()));
-    (
-        section(above, class).unwrap_or_default(),
-        section(below, class).unwrap_or_default(),
-    )
+    (section(above, class).unwrap_or_default(), section(below, class).unwrap_or_default())
 }
 
 /// Where an answer stands.
@@ -321,10 +226,7 @@ pub(super) enum Place<'plan, 'asked> {
     /// Always local.
     Local(&'plan Route),
     /// In a table, under a document type or what stands for one.
-    Table {
-        table: &'plan Table,
-        key: Option<&'asked str>,
-    },
+    Table { table: &'plan Table, key: Option<&'asked str> },
 }
 
 /// The tables of databases that belong to accounts.
@@ -339,13 +241,8 @@ impl AccountTables {
     /// `shared`: the tables that the first layers, so many of them, had.
     pub(super) fn index(sources: Sources<'_>, shared: Option<(&Self, usize)>) -> Self {
         let table = |class: &'static str, classification, of: fn(&Self) -> &Arc<Table>| {
-            let speaks = |before: usize| {
-                sources
-                    .layers
-                    .iter()
-                    .skip(before)
-                    .any(|layer| layer.document.plan.contains_key(class))
-            };
+            let speaks =
+                |before: usize| sources.layers.iter().skip(before).any(|layer| layer.document.plan.contains_key(class));
             match shared.map(|(tables, before)| (of(tables), before)) {
                 Some((table, before)) if !table.dangling && !speaks(before) => table.clone(),
                 _ => Arc::new(Table::index(sources, class, Some(classification))),
@@ -355,9 +252,7 @@ impl AccountTables {
             modb: table("modb", Classification::Modb, |tables| &tables.modb),
             yodb: table("yodb", Classification::Yodb, |tables| &tables.yodb),
             account: table("account", Classification::Account, |tables| &tables.account),
-            selectors: table("account", Classification::ResourceSelectors, |tables| {
-                &tables.selectors
-            }),
+            selectors: table("account", Classification::ResourceSelectors, |tables| &tables.selectors),
         }
     }
 
@@ -385,31 +280,16 @@ pub(super) struct SystemTables {
 
 impl SystemTables {
     pub(super) fn index(sources: Sources<'_>) -> Self {
-        use Classification::{
-            Aggregate, Deprecated, External, Numbers, Provisioner, Ratedeck, System,
-        };
-        let classes = [
-            External,
-            Deprecated,
-            Ratedeck,
-            System,
-            Aggregate,
-            Numbers,
-            Provisioner,
-        ]
-        .map(Some);
+        use Classification::{Aggregate, Deprecated, External, Numbers, Provisioner, Ratedeck, System};
+        let classes = [External, Deprecated, Ratedeck, System, Aggregate, Numbers, Provisioner].map(Some);
         let classes = classes.into_iter().chain([None]);
-        let by_class = classes
-            .map(|class| (class, Table::index(sources, "system", class)))
-            .collect();
+        let by_class = classes.map(|class| (class, Table::index(sources, "system", class))).collect();
         let aggregate = section(sources.layers, "aggregate");
         Self {
             by_class,
             names: aggregate.as_ref().and_then(|section| section.names.clone()),
             aggregate: aggregate.map(|_| Table::index(sources, "aggregate", Some(Aggregate))),
-            always_local: [System, Aggregate]
-                .map(|class| (Some(class), Route::local(Some(class))))
-                .into(),
+            always_local: [System, Aggregate].map(|class| (Some(class), Route::local(Some(class)))).into(),
             unknown: Route::local(None),
         }
     }
@@ -426,32 +306,18 @@ impl SystemTables {
         let name = name.as_ref();
         let classification = database.classification();
         if matches!(name, "system_config" | "system_data" | "services") {
-            return Place::Local(
-                self.always_local
-                    .get(&classification)
-                    .unwrap_or(&self.unknown),
-            );
+            return Place::Local(self.always_local.get(&classification).unwrap_or(&self.unknown));
         }
         if classification == Some(Classification::Aggregate)
             && !owned
             && let Some(table) = &self.aggregate
             && (doc_type.is_some() || self.names.as_ref().is_none_or(|names| names.contains(name)))
         {
-            return Place::Table {
-                table,
-                key: doc_type,
-            };
+            return Place::Table { table, key: doc_type };
         }
-        let key = if classification == Some(Classification::Numbers) {
-            "numbers"
-        } else {
-            name
-        };
+        let key = if classification == Some(Classification::Numbers) { "numbers" } else { name };
         match self.by_class.get(&classification) {
-            Some(table) => Place::Table {
-                table,
-                key: Some(key),
-            },
+            Some(table) => Place::Table { table, key: Some(key) },
             None => Place::Local(&self.unknown),
         }
     }
