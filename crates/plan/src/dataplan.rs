@@ -133,10 +133,10 @@ impl Dataplan {
         }
         let to_system = layers.iter().take_while(|layer| layer.level <= Level::System).count();
         let sources = Sources { layers: &layers, handlers: &handlers, connections: &connections };
-        let kept = shared.filter(|shared| shared.layers.len() >= to_system);
-        let system = kept
-            .map_or_else(|| Arc::new(SystemTables::index(sources.first(to_system))), |shared| shared.system.clone());
-        let accounts = AccountTables::index(sources, shared.map(|shared| (&shared.accounts, shared.layers.len())));
+        let shared = shared.map(|shared| (shared, shared.layers.len()));
+        let system =
+            SystemTables::index(sources.first(to_system), shared.map(|(shared, count)| (&shared.system, count)));
+        let accounts = AccountTables::index(sources, shared.map(|(shared, count)| (&shared.accounts, count)));
         let owned = layers.iter().any(|layer| layer.level == Level::Owner);
         Self(Arc::new(Merged { handlers, connections, system, accounts, owned, layers }))
     }

@@ -209,6 +209,23 @@ proptest! {
         }
     }
 
+    /// A plan has the entries of its documents laid over each other as JSON, whole and each with whom it was first.
+    #[test]
+    fn a_plan_agrees_with_its_documents_laid_over_each_other(documents in proptest::collection::vec(document(), 3)) {
+        let levels = [Level::System, Level::Account, Level::Owner];
+        let layers: Vec<_> = levels.into_iter().zip(&documents).filter_map(|(level, document)| layer(level, document)).collect();
+        let plan = Dataplan::merge(&layers);
+        let merged = documents.iter().fold(json!({}), |above, below| plan::merge::layer(&above, below));
+        let merged = StorageDocument::from_json(&merged).unwrap();
+        prop_assert_eq!(plan.handlers().count(), merged.attachments.len());
+        for (id, config) in &merged.attachments {
+            prop_assert_eq!(plan.handler(id).map(|(config, _)| config), Some(config));
+        }
+        for (id, config) in &merged.connections {
+            prop_assert_eq!(plan.connection(id).map(|(config, _)| config), Some(config));
+        }
+    }
+
     #[test]
     fn an_empty_layer_and_the_same_layer_again_change_nothing(system in document(), account in document()) {
         let layers: Vec<_> = [(Level::System, &system), (Level::Account, &account)].into_iter().filter_map(|(level, document)| layer(level, document)).collect();

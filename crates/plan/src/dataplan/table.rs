@@ -3,7 +3,7 @@
 //! A [`Table`] has one set of [`Rows`] for the plain case and one for every `range` and `regex` that the section names; rows are a route for
 //! no type, a route for any type that is not spoken of, and one for each that is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use regex::bytes::Regex;
@@ -32,6 +32,11 @@ impl<'a> Sources<'a> {
     /// The first `count` layers alone.
     pub(super) fn first(self, count: usize) -> Self {
         Self { layers: self.layers.get(..count).unwrap_or(self.layers), ..self }
+    }
+
+    /// Whether any layer but the first `before` speaks of a section.
+    fn speaks(&self, before: usize, class: &str) -> bool {
+        self.layers.iter().skip(before).any(|layer| layer.document.plan.contains_key(class))
     }
 
     fn owner(&self, handler: &HandlerId) -> Option<usize> {
@@ -240,13 +245,11 @@ pub(super) struct AccountTables {
 impl AccountTables {
     /// `shared`: the tables that the first layers, so many of them, had.
     pub(super) fn index(sources: Sources<'_>, shared: Option<(&Self, usize)>) -> Self {
-        let table = |class: &'static str, classification, of: fn(&Self) -> &Arc<Table>| {
-            let speaks =
-                |before: usize| sources.layers.iter().skip(before).any(|layer| layer.document.plan.contains_key(class));
-            match shared.map(|(tables, before)| (of(tables), before)) {
-                Some((table, before)) if !table.dangling && !speaks(before) => table.clone(),
-                _ => Arc::new(Table::index(sources, class, Some(classification))),
-            }
+        let table = |class: &'static str, classification, of: fn(&Self) -> &Arc<Table>| match shared
+            .map(|(tables, before)| (of(tables), before))
+        {
+            Some((table, before)) if !table.dangling && !sources.speaks(before, class) => table.clone(),
+            _ => Arc::new(Table::index(sources, class, Some(classification))),
         };
         Self {
             modb: table("modb", Classification::Modb, |tables| &tables.modb),
@@ -273,25 +276,36 @@ pub(super) struct SystemTables {
     by_class: HashMap<Option<Classification>, Table>,
     aggregate: Option<Table>,
     /// The databases that the aggregate section is about, if it names any.
-    names: Option<std::collections::BTreeSet<String>>,
+    names: Option<BTreeSet<String>>,
     always_local: HashMap<Option<Classification>, Route>,
     unknown: Route,
 }
 
 impl SystemTables {
-    pub(super) fn index(sources: Sources<'_>) -> Self {
+    /// `sources`: the layers to the system's. `shared`: the tables that the first layers, so many of them, had.
+    pub(super) fn index(sources: Sources<'_>, shared: Option<(&Arc<Self>, usize)>) -> Arc<Self> {
         use Classification::{Aggregate, Deprecated, External, Numbers, Provisioner, Ratedeck, System};
+        if let Some((tables, before)) = shared
+            && !tables.dangling()
+            && !["system", "aggregate"].into_iter().any(|class| sources.speaks(before, class))
+        {
+            return tables.clone();
+        }
         let classes = [External, Deprecated, Ratedeck, System, Aggregate, Numbers, Provisioner].map(Some);
         let classes = classes.into_iter().chain([None]);
         let by_class = classes.map(|class| (class, Table::index(sources, "system", class))).collect();
         let aggregate = section(sources.layers, "aggregate");
-        Self {
+        Arc::new(Self {
             by_class,
             names: aggregate.as_ref().and_then(|section| section.names.clone()),
             aggregate: aggregate.map(|_| Table::index(sources, "aggregate", Some(Aggregate))),
             always_local: [System, Aggregate].map(|class| (Some(class), Route::local(Some(class)))).into(),
             unknown: Route::local(None),
-        }
+        })
+    }
+
+    fn dangling(&self) -> bool {
+        self.by_class.values().chain(&self.aggregate).any(|table| table.dangling)
     }
 
     pub(super) fn place<'plan, 'asked>(

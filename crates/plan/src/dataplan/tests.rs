@@ -36,6 +36,13 @@ fn tables_that_nobody_speaks_of_are_shared() {
     let fax = DocType::parse("fax").unwrap();
     assert!(std::ptr::eq(system.route(&modb(), Some(&fax)), account.route(&modb(), Some(&fax))));
     assert!(Arc::ptr_eq(&system.0.system, &account.0.system));
+    // Nobody speaks of the system's databases: all plans share one answer for them.
+    assert!(Arc::ptr_eq(&Dataplan::built_in().0.system, &account.0.system));
+    let speaks = Dataplan::merge(&[layer(Level::System, &json!({"plan": {"system": {"connection": "later"}}}))]);
+    let defines = layer(Level::System, &json!({"connections": {"later": {}}}));
+    let media = Database::parse("system_media").unwrap();
+    assert_eq!(speaks.route(&media, None).dangling_connection.as_ref().unwrap().as_str(), "later");
+    assert_eq!(speaks.with(&[defines]).route(&media, None).dangling_connection, None);
 }
 
 #[test]
