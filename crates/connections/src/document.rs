@@ -23,10 +23,7 @@ impl Revision {
         }
         hasher.update(body.as_bytes());
         let digest = hasher.finalize();
-        Self {
-            number: previous.map_or(0, |previous| previous.number) + 1,
-            digest: hex::encode(&digest[..16]),
-        }
+        Self { number: previous.map_or(0, |previous| previous.number) + 1, digest: hex::encode(&digest[..16]) }
     }
 
     /// How often the document was written, from 1.
@@ -48,11 +45,7 @@ impl FromStr for Revision {
         let (number, digest) = text.split_once('-').ok_or(())?;
         let number = number.parse().map_err(|_| ())?;
         let hex = digest.len() == 32 && digest.bytes().all(|b| b.is_ascii_hexdigit());
-        hex.then(|| Self {
-            number,
-            digest: digest.to_owned(),
-        })
-        .ok_or(())
+        hex.then(|| Self { number, digest: digest.to_owned() }).ok_or(())
     }
 }
 
@@ -120,13 +113,7 @@ mod tests {
         assert_eq!((first.number(), second.number()), (1, 2));
         assert_ne!(first.to_string()[2..], second.to_string()[2..]);
         assert_eq!(second.to_string().parse(), Ok(second));
-        for bad in [
-            "",
-            "1",
-            "x-00000000000000000000000000000000",
-            "1-abc",
-            "1-zz000000000000000000000000000000",
-        ] {
+        for bad in ["", "1", "x-00000000000000000000000000000000", "1-abc", "1-zz000000000000000000000000000000"] {
             assert!(bad.parse::<Revision>().is_err(), "{bad}");
         }
     }

@@ -26,6 +26,8 @@ pub struct Embedded {
 pub enum Change {
     /// Write this body; type, parent, time and keys stay.
     Write(Map<String, Value>),
+    /// Write this body and delete the document softly: no list shows it any more, and its keys are free.
+    Delete(Map<String, Value>),
     /// Leave the document as it is.
     Leave,
 }
@@ -36,9 +38,7 @@ impl Embedded {
     /// # Errors
     /// [`ErrorKind::Unavailable`] when the file cannot be opened, or was written by a newer version.
     pub fn open(file: &Path) -> Result<Self, Error> {
-        Ok(Self {
-            ledger: Ledger::open(file, prepare)?,
-        })
+        Ok(Self { ledger: Ledger::open(file, prepare)? })
     }
 
     /// True while writes are taken.
@@ -52,20 +52,14 @@ impl Embedded {
     /// [`ErrorKind::Unavailable`] or [`ErrorKind::Corrupt`]; an absent document is `None`.
     pub async fn get(&self, database: &Database, id: &DocId) -> Result<Option<Document>, Error> {
         let (database, id) = (database.clone(), id.clone());
-        self.read(move |connection| find(connection, &database, id.as_ref()))
-            .await
+        self.read(move |connection| find(connection, &database, id.as_ref())).await
     }
 
     /// Creates a document.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] when the id is taken, [`ErrorKind::KeyTaken`], [`ErrorKind::Unavailable`].
-    pub async fn create(
-        &self,
-        database: &Database,
-        id: &DocId,
-        draft: Draft,
-    ) -> Result<Document, Error> {
+    pub async fn create(&self, database: &Database, id: &DocId, draft: Draft) -> Result<Document, Error> {
         let (database, id) = (database.clone(), id.clone());
         self.write(move |connection| {
             let taken = connection
@@ -107,12 +101,7 @@ impl Embedded {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`], [`ErrorKind::Unavailable`], and what `change` answers.
-    pub async fn update<F>(
-        &self,
-        database: &Database,
-        id: &DocId,
-        change: F,
-    ) -> Result<Document, Error>
+    pub async fn update<F>(&self, database: &Database, id: &DocId, change: F) -> Result<Document, Error>
     where
         F: FnOnce(&Document) -> Result<Change, Error> + Send + 'static,
     {
@@ -123,19 +112,25 @@ impl Embedded {
             let body = match change(&document)? {
                 Change::Leave => return Ok(document),
                 Change::Write(body) => body,
+                Change::Delete(body) => {
+                    forget_keys(connection, &database, id.as_ref())?;
+                    document.deleted = true;
+                    body
+                }
             };
             let text = print(&body);
             document.revision = Revision::next(Some(&document.revision), &text);
             document.body = body;
             connection
                 .prepare_cached(
-                    "UPDATE documents SET revision = ?3, body = ?4 WHERE db = ?1 AND id = ?2",
+                    "UPDATE documents SET revision = ?3, body = ?4, deleted = ?5 WHERE db = ?1 AND id = ?2",
                 )?
                 .execute(params![
                     database.name(),
                     id.as_ref(),
                     document.revision.to_string(),
-                    text
+                    text,
+                    document.deleted
                 ])?;
             Ok(document)
         })
@@ -146,12 +141,7 @@ impl Embedded {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`], [`ErrorKind::Conflict`], [`ErrorKind::Unavailable`].
-    pub async fn remove(
-        &self,
-        database: &Database,
-        id: &DocId,
-        expected: Option<&Revision>,
-    ) -> Result<(), Error> {
+    pub async fn remove(&self, database: &Database, id: &DocId, expected: Option<&Revision>) -> Result<(), Error> {
         let (database, id, expected) = (database.clone(), id.clone(), expected.cloned());
         self.write(move |connection| {
             let current = revision(connection, &database, id.as_ref())?
@@ -196,7 +186,8 @@ impl Embedded {
         self.read(move |connection| list(connection, &query)).await
     }
 
-    /// How many documents of a type and parent a database holds, by the text at `path` (such as `$.metadata.folder`) in their body.
+    /// How many documents of a type and parent a database holds whose time is at or after `from` (Gregorian seconds), by the text at
+    /// `path` (such as `$.metadata.folder`) in their body.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`].
@@ -205,16 +196,16 @@ impl Embedded {
         database: &Database,
         doc_type: &str,
         parent: &str,
+        from: i64,
         path: &'static str,
     ) -> Result<Vec<(String, u64)>, Error> {
-        let (database, doc_type, parent) =
-            (database.name(), doc_type.to_owned(), parent.to_owned());
+        let (database, doc_type, parent) = (database.name(), doc_type.to_owned(), parent.to_owned());
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT coalesce(json_extract(body, ?4), ''), count(*) FROM documents
-                 WHERE db = ?1 AND type = ?2 AND parent = ?3 AND deleted = 0 GROUP BY 1",
+                 WHERE db = ?1 AND type = ?2 AND parent = ?3 AND deleted = 0 AND at >= ?5 GROUP BY 1",
             )?;
-            let rows = statement.query_map(params![database, doc_type, parent, path], |row| {
+            let rows = statement.query_map(params![database, doc_type, parent, path, from], |row| {
                 Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()))
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
@@ -243,7 +234,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version > SCHEMA_VERSION {
         return Err(rusqlite::Error::ToSqlConversionFailure(
-            format!("documents.db has schema {version}, this program knows {SCHEMA_VERSION}: use the newer program").into(),
+            format!("documents.db has schema {version}, this program knows {SCHEMA_VERSION}: use the newer program")
+                .into(),
         ));
     }
     connection.execute_batch(
@@ -280,20 +272,12 @@ fn parse_database(name: &str) -> Result<Database, Error> {
     Database::parse(name).map_err(|source| Error::caused(ErrorKind::Corrupt, name, source))
 }
 
-fn revision(
-    connection: &Connection,
-    database: &Database,
-    id: &str,
-) -> Result<Option<Revision>, Error> {
+fn revision(connection: &Connection, database: &Database, id: &str) -> Result<Option<Revision>, Error> {
     let text: Option<String> = connection
         .prepare_cached("SELECT revision FROM documents WHERE db = ?1 AND id = ?2")?
         .query_row(params![database.name(), id], |row| row.get(0))
         .optional()?;
-    text.map(|text| {
-        text.parse()
-            .map_err(|()| Error::new(ErrorKind::Corrupt, id))
-    })
-    .transpose()
+    text.map(|text| text.parse().map_err(|()| Error::new(ErrorKind::Corrupt, id))).transpose()
 }
 
 const COLUMNS: &str = "id, revision, type, deleted, body, at";
@@ -321,17 +305,13 @@ impl Raw {
 
     fn document(self, database: &Database) -> Result<(Cursor, Document), Error> {
         let corrupt = |id: &str| Error::new(ErrorKind::Corrupt, id);
-        let cursor = Cursor {
-            at: self.at,
-            id: self.id.clone(),
-        };
+        let cursor = Cursor { at: self.at, id: self.id.clone() };
         let document = Document {
             database: database.clone(),
             revision: self.revision.parse().map_err(|()| corrupt(&self.id))?,
             body: serde_json::from_str(&self.body)
                 .map_err(|source| Error::caused(ErrorKind::Corrupt, self.id.as_str(), source))?,
-            id: DocId::parse(&self.id)
-                .map_err(|source| Error::caused(ErrorKind::Corrupt, self.id.as_str(), source))?,
+            id: DocId::parse(&self.id).map_err(|source| Error::caused(ErrorKind::Corrupt, self.id.as_str(), source))?,
             doc_type: self.doc_type,
             deleted: self.deleted,
         };
@@ -341,19 +321,14 @@ impl Raw {
 
 fn find(connection: &Connection, database: &Database, id: &str) -> Result<Option<Document>, Error> {
     let raw = connection
-        .prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM documents WHERE db = ?1 AND id = ?2"
-        ))?
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM documents WHERE db = ?1 AND id = ?2"))?
         .query_row(params![database.name(), id], Raw::read)
         .optional()?;
-    raw.map(|raw| raw.document(database).map(|(_, document)| document))
-        .transpose()
+    raw.map(|raw| raw.document(database).map(|(_, document)| document)).transpose()
 }
 
 fn forget_keys(connection: &Connection, database: &Database, id: &str) -> Result<(), Error> {
-    connection
-        .prepare_cached("DELETE FROM keys WHERE db = ?1 AND id = ?2")?
-        .execute(params![database.name(), id])?;
+    connection.prepare_cached("DELETE FROM keys WHERE db = ?1 AND id = ?2")?.execute(params![database.name(), id])?;
     Ok(())
 }
 
@@ -372,9 +347,7 @@ fn store(
     }
     for (space, key) in &draft.keys {
         let added = connection
-            .prepare_cached(
-                "INSERT OR IGNORE INTO keys (space, key, db, id) VALUES (?1, ?2, ?3, ?4)",
-            )?
+            .prepare_cached("INSERT OR IGNORE INTO keys (space, key, db, id) VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![space, key, name, id.as_ref()])?;
         if added == 0 {
             return Err(Error::new(ErrorKind::KeyTaken, *space));
@@ -406,10 +379,8 @@ fn store(
 }
 
 fn list(connection: &Connection, query: &Query) -> Result<Page, Error> {
-    let mut sql =
-        format!("SELECT {COLUMNS} FROM documents WHERE db = ? AND type = ? AND deleted = 0");
-    let mut values: Vec<rusqlite::types::Value> =
-        vec![query.database.name().into(), query.doc_type.clone().into()];
+    let mut sql = format!("SELECT {COLUMNS} FROM documents WHERE db = ? AND type = ? AND deleted = 0");
+    let mut values: Vec<rusqlite::types::Value> = vec![query.database.name().into(), query.doc_type.clone().into()];
     if let Some(parent) = &query.parent {
         sql.push_str(" AND parent = ?");
         values.push(parent.clone().into());
@@ -433,19 +404,14 @@ fn list(connection: &Connection, query: &Query) -> Result<Page, Error> {
     }
     // One row more than asked for tells where the next page begins.
     let limit = query.limit.saturating_add(1);
-    sql.push_str(&format!(
-        " ORDER BY at {direction}, id {direction} LIMIT {limit}"
-    ));
+    sql.push_str(&format!(" ORDER BY at {direction}, id {direction} LIMIT {limit}"));
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(rusqlite::params_from_iter(values), Raw::read)?;
     let mut documents = Vec::new();
     for raw in rows {
         documents.push(raw?.document(&query.database)?);
     }
-    let next = (documents.len() > query.limit)
-        .then(|| documents.pop())
-        .flatten()
-        .map(|(cursor, _)| cursor);
+    let next = (documents.len() > query.limit).then(|| documents.pop()).flatten().map(|(cursor, _)| cursor);
     Ok(Page { documents, next })
 }
 

@@ -18,58 +18,26 @@ fn id(text: &str) -> DocId {
 }
 
 fn draft(value: Value) -> Draft {
-    Draft {
-        doc_type: "thing".into(),
-        body: value.as_object().unwrap().clone(),
-        ..Draft::default()
-    }
+    Draft { doc_type: "thing".into(), body: value.as_object().unwrap().clone(), ..Draft::default() }
 }
 
 #[tokio::test]
 async fn a_document_is_created_once_and_replaced_at_its_revision_only() {
     let (_folder, store) = open();
-    let first = store
-        .create(&database(), &id("a"), draft(json!({"n": 1})))
-        .await
-        .unwrap();
-    let again = store
-        .create(&database(), &id("a"), draft(json!({"n": 2})))
-        .await
-        .unwrap_err();
+    let first = store.create(&database(), &id("a"), draft(json!({"n": 1}))).await.unwrap();
+    let again = store.create(&database(), &id("a"), draft(json!({"n": 2}))).await.unwrap_err();
     assert_eq!(again.kind(), ErrorKind::Conflict);
-    let second = store
-        .replace(
-            &database(),
-            &id("a"),
-            &first.revision,
-            draft(json!({"n": 3})),
-        )
-        .await
-        .unwrap();
-    let stale = store
-        .replace(
-            &database(),
-            &id("a"),
-            &first.revision,
-            draft(json!({"n": 4})),
-        )
-        .await
-        .unwrap_err();
+    let second = store.replace(&database(), &id("a"), &first.revision, draft(json!({"n": 3}))).await.unwrap();
+    let stale = store.replace(&database(), &id("a"), &first.revision, draft(json!({"n": 4}))).await.unwrap_err();
     assert_eq!(stale.kind(), ErrorKind::Conflict);
     let stored = store.get(&database(), &id("a")).await.unwrap().unwrap();
-    assert_eq!(
-        (stored.revision, stored.body["n"].clone()),
-        (second.revision, json!(3))
-    );
+    assert_eq!((stored.revision, stored.body["n"].clone()), (second.revision, json!(3)));
 }
 
 #[tokio::test]
 async fn an_update_sees_what_is_stored_at_the_moment_of_the_write() {
     let (_folder, store) = open();
-    store
-        .create(&database(), &id("a"), draft(json!({"n": 0})))
-        .await
-        .unwrap();
+    store.create(&database(), &id("a"), draft(json!({"n": 0}))).await.unwrap();
     let mut tasks = Vec::new();
     for _ in 0..50 {
         let store = store.clone();
@@ -86,59 +54,23 @@ async fn an_update_sees_what_is_stored_at_the_moment_of_the_write() {
         task.await.unwrap();
     }
     let stored = store.get(&database(), &id("a")).await.unwrap().unwrap();
-    assert_eq!(
-        (stored.body["n"].clone(), stored.revision.number()),
-        (json!(50), 51)
-    );
+    assert_eq!((stored.body["n"].clone(), stored.revision.number()), (json!(50), 51));
 }
 
 #[tokio::test]
 async fn a_unique_key_has_one_holder_and_is_free_after_removal() {
     let (_folder, store) = open();
-    let keyed = |key: &str| Draft {
-        keys: vec![("realm", key.into())],
-        ..draft(json!({}))
-    };
-    let first = store
-        .create(&database(), &id("a"), keyed("x.example"))
-        .await
-        .unwrap();
-    let second = store
-        .create(&database(), &id("b"), keyed("x.example"))
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (second.kind(), second.subject()),
-        (ErrorKind::KeyTaken, "realm")
-    );
-    assert!(
-        store.get(&database(), &id("b")).await.unwrap().is_none(),
-        "a refused write leaves nothing"
-    );
-    assert_eq!(
-        store
-            .holder("realm", "x.example")
-            .await
-            .unwrap()
-            .unwrap()
-            .id,
-        id("a")
-    );
-    store
-        .replace(&database(), &id("a"), &first.revision, keyed("y.example"))
-        .await
-        .unwrap();
+    let keyed = |key: &str| Draft { keys: vec![("realm", key.into())], ..draft(json!({})) };
+    let first = store.create(&database(), &id("a"), keyed("x.example")).await.unwrap();
+    let second = store.create(&database(), &id("b"), keyed("x.example")).await.unwrap_err();
+    assert_eq!((second.kind(), second.subject()), (ErrorKind::KeyTaken, "realm"));
+    assert!(store.get(&database(), &id("b")).await.unwrap().is_none(), "a refused write leaves nothing");
+    assert_eq!(store.holder("realm", "x.example").await.unwrap().unwrap().id, id("a"));
+    store.replace(&database(), &id("a"), &first.revision, keyed("y.example")).await.unwrap();
     assert!(store.holder("realm", "x.example").await.unwrap().is_none());
     store.remove(&database(), &id("a"), None).await.unwrap();
     assert!(store.holder("realm", "y.example").await.unwrap().is_none());
-    assert_eq!(
-        store
-            .remove(&database(), &id("a"), None)
-            .await
-            .unwrap_err()
-            .kind(),
-        ErrorKind::NotFound
-    );
+    assert_eq!(store.remove(&database(), &id("a"), None).await.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test]
@@ -146,37 +78,18 @@ async fn a_list_is_ordered_by_time_and_pages_without_gap_or_overlap() {
     let (_folder, store) = open();
     for n in 0..25_i64 {
         let parent = Some(if n % 5 == 0 { "five" } else { "other" }.to_owned());
-        let draft = Draft {
-            at: 100 + n / 2,
-            parent,
-            ..draft(json!({"n": n}))
-        };
-        store
-            .create(&database(), &id(&format!("d{n:02}")), draft)
-            .await
-            .unwrap();
+        let draft = Draft { at: 100 + n / 2, parent, ..draft(json!({"n": n})) };
+        store.create(&database(), &id(&format!("d{n:02}")), draft).await.unwrap();
     }
-    let gone = Draft {
-        at: 105,
-        deleted: true,
-        ..draft(json!({}))
-    };
+    let gone = Draft { at: 105, deleted: true, ..draft(json!({})) };
     store.create(&database(), &id("gone"), gone).await.unwrap();
     for order in [Order::Descending, Order::Ascending] {
         let mut seen = Vec::new();
-        let mut query = Query {
-            order,
-            limit: 4,
-            ..Query::new(database(), "thing")
-        };
+        let mut query = Query { order, limit: 4, ..Query::new(database(), "thing") };
         loop {
             let page = store.list(query.clone()).await.unwrap();
             assert!(page.documents.len() <= 4);
-            seen.extend(
-                page.documents
-                    .iter()
-                    .map(|(_, document)| document.body["n"].as_i64().unwrap()),
-            );
+            seen.extend(page.documents.iter().map(|(_, document)| document.body["n"].as_i64().unwrap()));
             match page.next {
                 Some(next) => query.start = Some(next),
                 None => break,
@@ -188,38 +101,21 @@ async fn a_list_is_ordered_by_time_and_pages_without_gap_or_overlap() {
         }
         assert_eq!(seen, expected);
     }
-    let window = Query {
-        from: Some(101),
-        to: Some(103),
-        parent: Some("five".into()),
-        ..Query::new(database(), "thing")
-    };
+    let window =
+        Query { from: Some(101), to: Some(103), parent: Some("five".into()), ..Query::new(database(), "thing") };
     let page = store.list(window).await.unwrap();
-    assert_eq!(
-        page.documents.len(),
-        1,
-        "only 5 lies in the window and is a multiple of five"
-    );
+    assert_eq!(page.documents.len(), 1, "only 5 lies in the window and is a multiple of five");
 }
 
 #[tokio::test]
 async fn what_was_answered_is_there_after_reopening() {
     let (folder, store) = open();
-    let written = store
-        .create(
-            &database(),
-            &id("a"),
-            draft(json!({"text": "ü 😀", "deep": {"x": [1, null]}})),
-        )
-        .await
-        .unwrap();
+    let written =
+        store.create(&database(), &id("a"), draft(json!({"text": "ü 😀", "deep": {"x": [1, null]}}))).await.unwrap();
     drop(store);
     let store = Embedded::open(&folder.path().join("documents.db")).unwrap();
     let stored = store.get(&database(), &id("a")).await.unwrap().unwrap();
-    assert_eq!(
-        (stored.revision, stored.body),
-        (written.revision, written.body)
-    );
+    assert_eq!((stored.revision, stored.body), (written.revision, written.body));
 }
 
 #[tokio::test]
@@ -227,12 +123,39 @@ async fn a_file_of_a_newer_version_is_refused() {
     let (folder, store) = open();
     drop(store);
     let file = folder.path().join("documents.db");
-    Connection::open(&file)
-        .unwrap()
-        .pragma_update(None, "user_version", SCHEMA_VERSION + 1)
-        .unwrap();
-    assert_eq!(
-        Embedded::open(&file).unwrap_err().kind(),
-        ErrorKind::Unavailable
-    );
+    Connection::open(&file).unwrap().pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
+    assert_eq!(Embedded::open(&file).unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn what_is_deleted_in_a_change_is_kept_but_neither_listed_nor_counted_and_frees_its_keys() {
+    let (_folder, store) = open();
+    let kept = |at: i64| Draft { parent: Some("box".into()), at, ..draft(json!({"folder": "new"})) };
+    for (name, at) in [("a", 10), ("b", 20)] {
+        let keys = vec![("name", name.to_owned())];
+        let draft = Draft { keys, ..kept(at) };
+        store.create(&database(), &id(name), draft).await.unwrap();
+    }
+    let count = async |from| {
+        let database = database();
+        let counted = store.count_by(&database, "thing", "box", from, "$.folder");
+        counted.await.unwrap()
+    };
+    assert_eq!(count(0).await, [("new".to_owned(), 2)]);
+    assert_eq!(count(20).await, [("new".to_owned(), 1)]);
+    let gone = |document: &Document| {
+        let mut body = document.body.clone();
+        body.insert("folder".into(), "deleted".into());
+        Ok(Change::Delete(body))
+    };
+    let deleted = store.update(&database(), &id("b"), gone).await.unwrap();
+    assert!(deleted.deleted);
+    assert_eq!(count(0).await, [("new".to_owned(), 1)]);
+    let listed = store.list(Query::new(database(), "thing")).await.unwrap();
+    assert_eq!(listed.documents.len(), 1);
+    let stored = store.get(&database(), &id("b")).await.unwrap().unwrap();
+    assert!(stored.deleted);
+    assert_eq!(stored.text("folder"), Some("deleted"));
+    assert!(store.holder("name", "b").await.unwrap().is_none());
+    assert!(store.holder("name", "a").await.unwrap().is_some());
 }

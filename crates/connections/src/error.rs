@@ -28,11 +28,7 @@ pub enum ErrorKind {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, subject: impl Into<String>) -> Self {
-        Self {
-            kind,
-            subject: subject.into(),
-            source: None,
-        }
+        Self { kind, subject: subject.into(), source: None }
     }
 
     pub(crate) fn caused(
@@ -40,11 +36,7 @@ impl Error {
         subject: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self {
-            kind,
-            subject: subject.into(),
-            source: Some(source.into()),
-        }
+        Self { kind, subject: subject.into(), source: Some(source.into()) }
     }
 
     /// What kind of failure it is.
