@@ -24,18 +24,16 @@ pub(crate) fn own(said: &Map<String, Value>) -> Map<String, Value> {
         .collect()
 }
 
-/// Puts what a level below the owner says below what the owner says. What it may not say is dropped.
-pub(crate) fn descend(owner: &mut Map<String, Value>, said: &Map<String, Value>) {
-    let Some(deeper) =
-        said.get(INHERITED).and_then(Value::as_str).and_then(|path| folder(path).ok()).filter(|path| !path.is_empty())
-    else {
-        return;
-    };
-    let path = match owner.get(INHERITED).and_then(Value::as_str).map(|path| path.trim_end_matches('/')) {
+/// Puts what a level below the owner says below what the owner says, in `params` or else in the `settings`. What it may not say is dropped.
+pub(crate) fn descend(params: &mut Map<String, Value>, settings: &Map<String, Value>, said: &Map<String, Value>) {
+    let said = said.get(INHERITED).and_then(Value::as_str).and_then(|path| folder(path).ok());
+    let Some(deeper) = said.filter(|path| !path.is_empty()) else { return };
+    let owner = params.get(INHERITED).or_else(|| settings.get(INHERITED)).and_then(Value::as_str);
+    let path = match owner.map(|path| path.trim_end_matches('/')) {
         Some(path) if !path.is_empty() => format!("{path}/{deeper}"),
         _ => deeper,
     };
-    owner.insert(INHERITED.to_owned(), Value::String(path));
+    params.insert(INHERITED.to_owned(), Value::String(path));
 }
 
 /// A folder below the owner's base path, without slashes at its ends.
@@ -91,11 +89,17 @@ mod tests {
     fn below_the_owner_paths_are_joined_and_the_rest_is_dropped() {
         let said = json!({"folder_path": "/mine", "path": "elsewhere", "bucket": "other"});
         let said = said.as_object().unwrap();
-        let mut owner = Map::new();
-        descend(&mut owner, said);
-        assert_eq!(Value::Object(owner), json!({"folder_path": "mine"}));
-        let mut owner = own(json!({"folder_path": "tenants/", "host": "x"}).as_object().unwrap());
-        descend(&mut owner, said);
-        assert_eq!(Value::Object(owner), json!({"folder_path": "tenants/mine"}));
+        let below = |params: Value, settings: Value| {
+            let mut params = own(params.as_object().unwrap());
+            descend(&mut params, settings.as_object().unwrap(), said);
+            Value::Object(params)
+        };
+        assert_eq!(below(json!({}), json!({})), json!({"folder_path": "mine"}));
+        assert_eq!(
+            below(json!({"folder_path": "tenants/", "host": "x"}), json!({})),
+            json!({"folder_path": "tenants/mine"})
+        );
+        assert_eq!(below(json!({}), json!({"folder_path": "/tenants"})), json!({"folder_path": "/tenants/mine"}));
+        assert_eq!(below(json!({"folder_path": "a"}), json!({"folder_path": "b"})), json!({"folder_path": "a/mine"}));
     }
 }

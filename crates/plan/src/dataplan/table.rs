@@ -197,25 +197,32 @@ impl Builder<'_> {
         let Some(id) = spec.handler.filter(|id| id.as_str() != "local") else { return route };
         let defined = self.sources.owner(&id).and_then(|owner| {
             let layer = self.sources.layers.get(owner)?;
-            Some((owner, layer.level, layer.document.attachments.get(&id)?.handler.clone()))
+            Some((owner, layer.level, layer.document.attachments.get(&id)?))
         });
-        let Some((owner, level, kind)) = defined else {
+        let Some((owner, level, config)) = defined else {
             self.dangling = true;
             route.dangling = Some(id);
             return route;
         };
         let placement = if spec.stub == Some(true) { Placement::Stub } else { Placement::External };
-        let params = self.params(owner, key, over);
+        let params = self.params(owner, &config.settings, key, over);
+        let kind = config.handler.clone();
         let delete = spec.delete != Some(false);
         route.attachment = Some(AttachmentRoute { handler_id: id, level, kind, params, placement, delete });
         route
     }
 
-    fn params(&mut self, owner: usize, key: Option<&str>, over: Option<&Override>) -> Map<String, Value> {
+    fn params(
+        &mut self,
+        owner: usize,
+        settings: &Map<String, Value>,
+        key: Option<&str>,
+        over: Option<&Override>,
+    ) -> Map<String, Value> {
         let (sources, class) = (self.sources, self.class);
         let (above, below) = self.views.entry(owner).or_insert_with(|| views(sources.layers, class, owner));
         let mut params = params::own(&spec(above, key, over).params.unwrap_or_default());
-        params::descend(&mut params, &spec(below, key, over).params.unwrap_or_default());
+        params::descend(&mut params, settings, &spec(below, key, over).params.unwrap_or_default());
         params
     }
 }
