@@ -59,7 +59,8 @@ pub(crate) fn open_writer(path: &Path, checkpoint: Checkpoint, pages: Arc<Atomic
 
 /// Opens a read-only connection. The writer has opened the file before.
 pub(crate) fn open_reader(path: &Path) -> Result<Connection, Error> {
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     prepare(&connection)?;
     Ok(connection)
 }

@@ -126,7 +126,10 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`Ledger::read`].
-    pub fn read_blocking<T, E>(&self, question: impl FnOnce(&Connection) -> Result<T, E>) -> Result<Result<T, E>, Error> {
+    pub fn read_blocking<T, E>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<T, E>,
+    ) -> Result<Result<T, E>, Error> {
         self.shared.readers.read_blocking(question)
     }
 

@@ -48,7 +48,10 @@ impl Readers {
         answer.await.unwrap_or(Err(Error::Closed))
     }
 
-    pub(crate) fn read_blocking<T, E>(&self, question: impl FnOnce(&Connection) -> Result<T, E>) -> Result<Result<T, E>, Error> {
+    pub(crate) fn read_blocking<T, E>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<T, E>,
+    ) -> Result<Result<T, E>, Error> {
         self.pool.read(question)
     }
 

@@ -54,7 +54,11 @@ pub(crate) struct Pending<F, T, E> {
 }
 
 impl<F, T, E> Pending<F, T, E> {
-    pub(crate) fn new(change: F, answer: oneshot::Sender<Result<Result<T, E>, Error>>, room: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn new(
+        change: F,
+        answer: oneshot::Sender<Result<Result<T, E>, Error>>,
+        room: OwnedSemaphorePermit,
+    ) -> Self {
         Self { step: Step::Waiting(change), answer, _room: room }
     }
 }

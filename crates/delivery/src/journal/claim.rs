@@ -1,0 +1,168 @@
+//! A claim: the right to run one job, and the only way to say what became of it.
+
+use std::time::Duration;
+
+use crate::clock::unix_ms;
+use crate::journal::{Journal, rows};
+use crate::queue::millis;
+use crate::{Error, FileId, Job, JobError, JobId, JobState};
+
+/// A job that was claimed. Nobody else can claim it, nor a later one of its key, as long as this lives.
+///
+/// Dropped without a word it goes back to waiting, due at once; so it does when the process dies.
+#[derive(Debug)]
+#[must_use]
+pub struct Claim {
+    journal: Journal,
+    job: Job,
+    open: bool,
+}
+
+/// A job of which only the id is known yet: the index has given it, the file has not been read.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    journal: Journal,
+    id: u64,
+    open: bool,
+}
+
+impl Journal {
+    /// Claims the job whose turn it is; none when nothing may run now. Who wants to be told when that changes uses
+    /// [`Workers`](crate::Workers).
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the job cannot be read; it is tried again later.
+    pub async fn claim(&self) -> Result<Option<Claim>, Error> {
+        while let Some(ticket) = self.take() {
+            if let Some(claim) = ticket.read().await? {
+                return Ok(Some(claim));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes the job whose turn it is. Asks no file.
+    pub(crate) fn take(&self) -> Option<Ticket> {
+        let now = self.now();
+        let id = self.queue().take(now)?;
+        Some(Ticket { journal: self.clone(), id, open: true })
+    }
+
+    /// The time of day in so many milliseconds, and the same moment on the queue's clock.
+    fn later(&self, wait: Duration) -> (i64, u64) {
+        let wall = unix_ms(self.shared.clock.wall()).saturating_add_unsigned(millis(wait));
+        (wall, self.now().saturating_add(millis(wait)))
+    }
+}
+
+impl Ticket {
+    /// Reads the job. None when the file no longer has it: then the index had it in error, and forgets it.
+    pub(crate) async fn read(mut self) -> Result<Option<Claim>, Error> {
+        let id = self.id;
+        let read = self.journal.shared.ledger.read(move |connection| rows::get(connection, id)).await;
+        match read.map_err(Error::from).and_then(|read| Ok(read?)) {
+            Ok(Some(job)) => {
+                self.open = false;
+                let job = Job { state: JobState::Running, next_attempt: None, ..job };
+                Ok(Some(Claim { journal: self.journal.clone(), job, open: true }))
+            }
+            Ok(None) => {
+                self.open = false;
+                tracing::error!(job.id = id, "the journal's file does not have a job that was to run");
+                let now = self.journal.now();
+                self.journal.queue().remove(id, now);
+                Ok(None)
+            }
+            Err(error) => {
+                self.open = false;
+                let wait = self.journal.queue().draw(1, None, 1.0);
+                let (_, due) = self.journal.later(wait);
+                let now = self.journal.now();
+                self.journal.queue().release(id, due, now);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Claim {
+    /// The job.
+    pub fn job(&self) -> &Job {
+        &self.job
+    }
+
+    /// The job is done: it is removed from the journal. Durable when this returns; call it again after an error.
+    ///
+    /// Answers the payload file when nobody refers to it any more: the caller removes it, now and not before.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: the job is still claimed.
+    pub async fn settle(&mut self) -> Result<Option<FileId>, Error> {
+        let id = self.job.id.0;
+        let file = self.journal.shared.ledger.write(move |connection| rows::delete(connection, id)).await??;
+        if std::mem::take(&mut self.open) {
+            let now = self.journal.now();
+            self.journal.queue().settle(id, now);
+            self.journal.shared.wake.notify_one();
+        }
+        Ok(file)
+    }
+
+    /// The attempt failed: the job waits, by the schedule or as long as the destination asked for. Durable when this returns; the wait
+    /// begins in any case. Answers how long it is.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: after a restart the attempt is not counted.
+    pub async fn postpone(mut self, error: JobError, after: Option<Duration>) -> Result<Duration, Error> {
+        let id = self.job.id.0;
+        let wait = self.journal.queue().draw(self.job.attempts.saturating_add(1), after, rand::random());
+        let (wall, due) = self.journal.later(wait);
+        let written =
+            self.journal.shared.ledger.write(move |connection| rows::postpone(connection, id, wall, &error)).await;
+        self.open = false;
+        let now = self.journal.now();
+        self.journal.queue().postpone(id, due, after, rand::random(), now);
+        self.journal.shared.wake.notify_one();
+        written??;
+        Ok(wait)
+    }
+
+    /// The job stays until somebody redrives it. Durable when this returns; parked it is in any case.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: after a restart it waits instead.
+    pub async fn bury(mut self, error: JobError) -> Result<(), Error> {
+        let id = self.job.id.0;
+        let wall = unix_ms(self.journal.shared.clock.wall());
+        let written =
+            self.journal.shared.ledger.write(move |connection| rows::park(connection, id, wall, &error)).await;
+        self.open = false;
+        let now = self.journal.now();
+        self.journal.queue().park(id, now);
+        self.journal.shared.wake.notify_one();
+        written??;
+        Ok(())
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if self.open {
+            give_back(&self.journal, self.job.id);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.open {
+            give_back(&self.journal, JobId(self.id));
+        }
+    }
+}
+
+fn give_back(journal: &Journal, id: JobId) {
+    let now = journal.now();
+    journal.queue().release(id.0, now, now);
+    journal.shared.wake.notify_one();
+}

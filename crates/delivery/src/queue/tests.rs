@@ -1,0 +1,136 @@
+use super::*;
+
+fn queue() -> Queue {
+    let mut queue = Queue::default();
+    queue.set_policy(Policy { concurrency_per_lane: 2, patience: 3, ..Policy::default() }, 0);
+    queue
+}
+
+fn add(queue: &mut Queue, key: &str, lane: &str) -> u64 {
+    let id = queue.allot(1);
+    queue.reserve(id, key, lane);
+    assert!(queue.confirm(id, 0, 0));
+    id
+}
+
+fn take_all(queue: &mut Queue, now: u64) -> Vec<u64> {
+    std::iter::from_fn(|| queue.take(now)).collect()
+}
+
+#[test]
+fn an_entry_is_small() {
+    assert!(size_of::<(u64, Entry)>() <= 40, "{}", size_of::<(u64, Entry)>());
+}
+
+#[test]
+fn lanes_take_turns() {
+    let mut queue = queue();
+    let loud: Vec<u64> = (0..5).map(|n| add(&mut queue, &format!("l{n}"), "loud")).collect();
+    let quiet = add(&mut queue, "q", "quiet");
+    assert_eq!(take_all(&mut queue, 0), [loud[0], quiet, loud[1]]);
+    queue.settle(loud[0], 0);
+    assert_eq!(take_all(&mut queue, 0), [loud[2]]);
+}
+
+#[test]
+fn a_key_runs_one_at_a_time_in_order_of_confirmation() {
+    let mut queue = queue();
+    let first = queue.allot(1);
+    queue.reserve(first, "k", "a");
+    let second = add(&mut queue, "k", "b");
+    assert!(queue.confirm(first, 0, 0));
+    assert_eq!(take_all(&mut queue, 0), [second]);
+    queue.park(second, 0);
+    assert_eq!(take_all(&mut queue, 0), [], "a parked job holds up its key");
+    queue.remove(second, 0);
+    assert_eq!(take_all(&mut queue, 0), [first]);
+    assert!(!queue.confirm(first, 0, 0), "confirming twice does nothing");
+}
+
+#[test]
+fn a_job_in_the_middle_of_its_chain_can_go() {
+    let mut queue = queue();
+    let ids: Vec<u64> = (0..4).map(|_| add(&mut queue, "k", "a")).collect();
+    queue.remove(ids[1], 0);
+    queue.remove(ids[3], 0);
+    assert_eq!(take_all(&mut queue, 0), [ids[0]]);
+    queue.settle(ids[0], 0);
+    assert_eq!(take_all(&mut queue, 0), [ids[2]]);
+    queue.settle(ids[2], 0);
+    assert_eq!((queue.chains.len(), queue.counts()), (0, Counts::default()));
+    assert_eq!(queue.lane_statuses(), []);
+}
+
+#[test]
+fn a_broken_lane_is_probed_by_one_job_at_a_time() {
+    let mut queue = queue();
+    for n in 0..9 {
+        add(&mut queue, &n.to_string(), "a");
+    }
+    let fail = |queue: &mut Queue, id, now| queue.postpone(id, now + 1_000_000, None, 1.0, now);
+    for _ in 0..2 {
+        let taken = take_all(&mut queue, 0);
+        assert_eq!(taken.len(), 2);
+        taken.iter().for_each(|&id| fail(&mut queue, id, 0));
+    }
+    assert!(queue.lane_statuses()[0].broken);
+    assert_eq!(queue.lane_statuses()[0].failures, 3, "the straggler did not count");
+    assert_eq!(take_all(&mut queue, 1999), []);
+    assert_eq!(queue.next_alarm(), Some(2000));
+    let probe = take_all(&mut queue, 2000);
+    assert_eq!(probe.len(), 1);
+    fail(&mut queue, probe[0], 2000);
+    assert_eq!(take_all(&mut queue, 5999), [], "the second wait is twice the first");
+    let probe = take_all(&mut queue, 6000);
+    assert_eq!(probe.len(), 1);
+    queue.settle(probe[0], 6000);
+    assert_eq!(take_all(&mut queue, 6000).len(), 2, "a success mends the lane");
+}
+
+#[test]
+fn making_due_wakes_what_waits_and_lets_a_broken_lane_be_probed() {
+    let mut queue = queue();
+    let ids: Vec<u64> = (0..4).map(|n| add(&mut queue, &n.to_string(), "acc/s3")).collect();
+    for _ in 0..2 {
+        for id in take_all(&mut queue, 0) {
+            queue.postpone(id, 500_000, None, 1.0, 0);
+        }
+    }
+    assert_eq!(take_all(&mut queue, 10), []);
+    assert_eq!(queue.make_due(|lane| lane.ends_with("/ftp"), 10), []);
+    assert_eq!(queue.make_due(|lane| lane.ends_with("/s3"), 10), ids);
+    let probe = take_all(&mut queue, 10);
+    assert_eq!(probe.len(), 1);
+    queue.settle(probe[0], 10);
+    assert_eq!(take_all(&mut queue, 10).len(), 2);
+}
+
+#[test]
+fn another_lane_takes_over_what_is_ready() {
+    let mut queue = queue();
+    let id = add(&mut queue, "k", "old");
+    assert!(queue.change_lane(id, "new", 0));
+    assert_eq!(queue.lane_statuses().len(), 1);
+    assert_eq!(take_all(&mut queue, 0), [id]);
+    assert!(!queue.change_lane(id, "old", 0), "not while it runs");
+}
+
+#[test]
+fn nothing_is_due_later_than_the_longest_wait() {
+    let mut queue = Queue::default();
+    let id = queue.allot(1);
+    queue.reserve(id, "k", "a");
+    queue.confirm(id, u64::MAX, 0);
+    queue.set_policy(Policy { backoff_max: Duration::from_secs(60), ..Policy::default() }, 0);
+    assert_eq!(take_all(&mut queue, 59_999), []);
+    assert_eq!(take_all(&mut queue, 60_000), [id]);
+}
+
+#[test]
+fn ids_rise_also_above_what_was_read() {
+    let mut queue = Queue::default();
+    queue.reserve(900, "k", "a");
+    assert_eq!(queue.allot(1), 901);
+    assert_eq!(queue.allot(5000), 5000);
+    assert_eq!(queue.allot(1), 5001);
+}

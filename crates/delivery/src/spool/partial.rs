@@ -1,0 +1,181 @@
+//! A file on its way into the spool.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use md5::Md5;
+use sha2::{Digest, Sha256};
+use tokio::task::JoinHandle;
+
+use super::{Doomed, FileId, Spool};
+use crate::Error;
+
+/// Bytes that are gathered before they are written.
+const PIECE: usize = 1 << 20;
+
+/// A file that is being received. Dropped, it leaves nothing behind.
+#[derive(Debug)]
+pub struct Partial {
+    spool: Spool,
+    file: FileId,
+    gathered: Vec<Bytes>,
+    size: usize,
+    step: Step,
+}
+
+/// What has been written, and where that happens now.
+#[derive(Debug)]
+enum Step {
+    /// Here: nothing is being written.
+    Idle(Box<Ink>),
+    /// On a blocking thread.
+    Writing(JoinHandle<Result<Box<Ink>, Error>>),
+    /// A step failed or was given up in the middle.
+    Failed,
+}
+
+/// The state of a file that grows.
+#[derive(Debug)]
+struct Ink {
+    temporary: Option<(File, Temporary)>,
+    length: u64,
+    sha256: Sha256,
+    md5: Md5,
+}
+
+/// A temporary file that goes when nobody has given it its name.
+#[derive(Debug)]
+struct Temporary {
+    path: PathBuf,
+    stays: bool,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.stays {
+            Doomed(std::mem::take(&mut self.path)).go();
+        }
+    }
+}
+
+impl Partial {
+    pub(super) fn new(spool: Spool, file: FileId) -> Self {
+        let ink = Ink { temporary: None, length: 0, sha256: Sha256::new(), md5: Md5::new() };
+        Self { spool, file, gathered: Vec::new(), size: 0, step: Step::Idle(Box::new(ink)) }
+    }
+
+    /// Takes the next bytes. Waits when the disk is slower than they come.
+    ///
+    /// # Errors
+    /// [`Error::Full`] or [`Error::Unavailable`]; the file is given up then, as it is when this future is dropped.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        self.size += bytes.len();
+        self.gathered.push(bytes);
+        if self.size < PIECE {
+            return Ok(());
+        }
+        let mut ink = self.ink().await?;
+        let (spool, file, gathered) = (self.spool.clone(), self.file.clone(), std::mem::take(&mut self.gathered));
+        self.size = 0;
+        self.step = Step::Writing(tokio::task::spawn_blocking(move || {
+            spool.has_room()?;
+            ink.temporary = Some(ink.put(&spool, &file, &gathered)?);
+            Ok(ink)
+        }));
+        Ok(())
+    }
+
+    /// Writes what is left and syncs the bytes. They are durable when this returns, under a temporary name.
+    ///
+    /// # Errors
+    /// [`Error::Full`] or [`Error::Unavailable`]; the file is gone then.
+    pub async fn finish(mut self) -> Result<SealedFile, Error> {
+        let mut ink = self.ink().await?;
+        let (spool, file, gathered) = (self.spool.clone(), self.file.clone(), std::mem::take(&mut self.gathered));
+        let sealed = tokio::task::spawn_blocking(move || {
+            let (handle, temporary) = ink.put(&spool, &file, &gathered)?;
+            handle.sync_all()?;
+            let (length, sha256, md5) = (ink.length, ink.sha256.finalize().into(), ink.md5.finalize().into());
+            Ok(SealedFile { spool, file, length, sha256, md5, temporary })
+        });
+        sealed.await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// Waits until nothing is being written and takes over.
+    async fn ink(&mut self) -> Result<Box<Ink>, Error> {
+        match std::mem::replace(&mut self.step, Step::Failed) {
+            Step::Idle(ink) => Ok(ink),
+            Step::Writing(step) => step.await.unwrap_or(Err(Error::Closed)),
+            Step::Failed => Err(Error::unavailable(io::Error::other("the file was given up before"))),
+        }
+    }
+}
+
+impl Ink {
+    /// Writes these pieces at the end of the file, which is created when there is none yet.
+    fn put(&mut self, spool: &Spool, file: &FileId, pieces: &[Bytes]) -> io::Result<(File, Temporary)> {
+        let (mut handle, temporary) = match self.temporary.take() {
+            Some(open) => open,
+            None => {
+                let path = spool.temporary(file);
+                let handle = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+                (handle, Temporary { path, stays: false })
+            }
+        };
+        for piece in pieces {
+            handle.write_all(piece)?;
+            self.length += piece.len() as u64;
+            self.sha256.update(piece);
+            self.md5.update(piece);
+        }
+        Ok((handle, temporary))
+    }
+}
+
+/// A file that has been received whole: its bytes are durable, its name is still temporary. Dropped, it leaves nothing behind.
+#[derive(Debug)]
+pub struct SealedFile {
+    spool: Spool,
+    file: FileId,
+    length: u64,
+    sha256: [u8; 32],
+    md5: [u8; 16],
+    temporary: Temporary,
+}
+
+impl SealedFile {
+    /// The name that it will have.
+    pub fn file(&self) -> &FileId {
+        &self.file
+    }
+
+    /// Its length in bytes.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The SHA-256 of its bytes.
+    pub fn sha256(&self) -> &[u8; 32] {
+        &self.sha256
+    }
+
+    /// The MD5 of its bytes.
+    pub fn md5(&self) -> &[u8; 16] {
+        &self.md5
+    }
+
+    /// Gives it its name. Durable when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]; the file is gone then.
+    pub async fn publish(mut self) -> Result<FileId, Error> {
+        let (from, to) = (self.temporary.path.clone(), self.spool.path(&self.file));
+        // From here on the folder's thread removes it, should it come to nothing.
+        self.temporary.stays = true;
+        self.spool.folder.rename(from, to).await?;
+        Ok(self.file)
+    }
+}
