@@ -35,38 +35,25 @@ impl Api {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .expect("an HTTP client");
-        Api {
-            base: url.trim_end_matches('/').to_owned(),
-            token: None,
-            client,
-        }
+        Api { base: url.trim_end_matches('/').to_owned(), token: None, client }
     }
 
     /// The same client with this token.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {
-        Api {
-            token: Some(token.to_owned()),
-            ..self.clone()
-        }
+        Api { token: Some(token.to_owned()), ..self.clone() }
     }
 
     /// The same client without a token.
     #[must_use]
     pub fn anonymous(&self) -> Self {
-        Api {
-            token: None,
-            ..self.clone()
-        }
+        Api { token: None, ..self.clone() }
     }
 
     /// The same client for the same server at another address, as after a restart on another port.
     #[must_use]
     pub fn at(&self, url: &str) -> Self {
-        Api {
-            base: url.trim_end_matches('/').to_owned(),
-            ..self.clone()
-        }
+        Api { base: url.trim_end_matches('/').to_owned(), ..self.clone() }
     }
 
     /// The token, when there is one.
@@ -84,15 +71,9 @@ impl Api {
     pub async fn login(&self, account_name: &str, username: &str, password: &str) -> (Self, Value) {
         let credentials = Self::credentials(username, password);
         let body = json!({"data": {"credentials": credentials, "account_name": account_name, "method": "md5"}});
-        let answer = self
-            .anonymous()
-            .put("/v2/user_auth", &body)
-            .await
-            .expect_status(201);
+        let answer = self.anonymous().put("/v2/user_auth", &body).await.expect_status(201);
         let json = answer.json();
-        let token = json["auth_token"]
-            .as_str()
-            .expect("a login answers with auth_token");
+        let token = json["auth_token"].as_str().expect("a login answers with auth_token");
         (self.with_token(token), json["data"].clone())
     }
 
@@ -120,17 +101,10 @@ impl Api {
     /// # Errors
     /// The connection failed or ended early.
     pub async fn try_send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Answer> {
-        let response = request
-            .send()
-            .await
-            .context("the request could not be sent")?;
+        let response = request.send().await.context("the request could not be sent")?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.bytes().await.context("the answer ended early")?;
-        Ok(Answer {
-            status,
-            headers,
-            body,
-        })
+        Ok(Answer { status, headers, body })
     }
 
     /// As [`Api::try_send`], and panics when the connection fails.
@@ -140,10 +114,7 @@ impl Api {
 
     /// Sends JSON with this method.
     pub async fn json(&self, method: Method, path: &str, body: &Value) -> Answer {
-        let request = self
-            .request(method, path)
-            .header("content-type", "application/json")
-            .body(body.to_string());
+        let request = self.request(method, path).header("content-type", "application/json").body(body.to_string());
         self.send(request).await
     }
 
@@ -173,17 +144,8 @@ impl Api {
     }
 
     /// Uploads raw bytes of this content type.
-    pub async fn upload(
-        &self,
-        method: Method,
-        path: &str,
-        content_type: &str,
-        bytes: impl Into<Bytes>,
-    ) -> Answer {
-        let request = self
-            .request(method, path)
-            .header("content-type", content_type.to_owned())
-            .body(bytes.into());
+    pub async fn upload(&self, method: Method, path: &str, content_type: &str, bytes: impl Into<Bytes>) -> Answer {
+        let request = self.request(method, path).header("content-type", content_type.to_owned()).body(bytes.into());
         self.send(request).await
     }
 
@@ -203,12 +165,7 @@ impl Api {
 }
 
 /// A `multipart/form-data` body of two parts, JSON and a file, after its content type.
-pub fn multipart_body(
-    json: &Value,
-    file: &str,
-    content_type: &str,
-    bytes: &[u8],
-) -> (String, Vec<u8>) {
+pub fn multipart_body(json: &Value, file: &str, content_type: &str, bytes: &[u8]) -> (String, Vec<u8>) {
     let boundary = "testkit-7c1e0f4b9d2a4c53";
     let mut body = format!(
         "--{boundary}\r\nContent-Disposition: form-data; name=\"data\"\r\nContent-Type: application/json\r\n\r\n{json}\r\n\
@@ -223,8 +180,7 @@ pub fn multipart_body(
 impl Answer {
     /// The body as JSON. Panics with the body when it is none.
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|error| panic!("not JSON ({error}): {self}"))
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("not JSON ({error}): {self}"))
     }
 
     /// The envelope's `data`; `Null` when it has none.
@@ -248,11 +204,6 @@ impl Answer {
 
 impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} {}",
-            self.status,
-            String::from_utf8_lossy(&self.body[..self.body.len().min(4096)])
-        )
+        write!(f, "{} {}", self.status, String::from_utf8_lossy(&self.body[..self.body.len().min(4096)]))
     }
 }

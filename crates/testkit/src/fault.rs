@@ -50,11 +50,7 @@ pub enum Fault {
 impl Fault {
     /// An answer with this status and an empty body; nothing is stored. `Fault::status(200)` is the store that lies.
     pub fn status(status: u16) -> Self {
-        Fault::Answer {
-            status,
-            headers: Vec::new(),
-            body: String::new(),
-        }
+        Fault::Answer { status, headers: Vec::new(), body: String::new() }
     }
 
     /// A 200 that stored nothing.
@@ -73,20 +69,12 @@ impl Fault {
 
     /// A 503 without advice.
     pub fn unavailable() -> Self {
-        Fault::Answer {
-            status: 503,
-            headers: Vec::new(),
-            body: "service unavailable".into(),
-        }
+        Fault::Answer { status: 503, headers: Vec::new(), body: "service unavailable".into() }
     }
 
     /// A redirect (301, 302, 307 …) to this location.
     pub fn redirect(status: u16, location: &str) -> Self {
-        Fault::Answer {
-            status,
-            headers: vec![("location".into(), location.to_owned())],
-            body: String::new(),
-        }
+        Fault::Answer { status, headers: vec![("location".into(), location.to_owned())], body: String::new() }
     }
 
     /// The same answer with one more header. Only an [`Fault::Answer`] has headers.

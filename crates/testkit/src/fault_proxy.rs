@@ -22,8 +22,7 @@ impl FaultProxy {
     /// Starts before `upstream`, for instance [`S3Server::address`](crate::S3Server::address). Passes everything at first.
     pub fn start(upstream: SocketAddr) -> Self {
         let answerer: Answerer = Arc::new(move |request| Box::pin(forward(upstream, request)));
-        let listener = Listener::start((Ipv4Addr::LOCALHOST, 0).into(), answerer)
-            .expect("a free loopback port");
+        let listener = Listener::start((Ipv4Addr::LOCALHOST, 0).into(), answerer).expect("a free loopback port");
         FaultProxy { listener, upstream }
     }
 
@@ -58,23 +57,17 @@ impl FaultProxy {
     }
 }
 
-async fn forward(
-    upstream: SocketAddr,
-    mut request: Request<Body>,
-) -> Result<Response<Body>, Error> {
+async fn forward(upstream: SocketAddr, mut request: Request<Body>) -> Result<Response<Body>, Error> {
     let Ok(stream) = TcpStream::connect(upstream).await else {
         return Ok(Response::builder()
             .status(StatusCode::BAD_GATEWAY)
             .body(Body::from("the upstream server is down"))?);
     };
     stream.set_nodelay(true)?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     // Each request has its own connection upstream, so the client's wishes about its connection stay on this side.
-    request
-        .headers_mut()
-        .insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    request.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     let mut answer = sender.send_request(request).await?;
     answer.headers_mut().remove(http::header::CONNECTION);
     Ok(answer.map(Body::new))

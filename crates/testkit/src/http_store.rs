@@ -62,8 +62,7 @@ impl HttpStore {
         let kept = Arc::new(Mutex::new(Kept::default()));
         let shared = kept.clone();
         let answerer: Answerer = Arc::new(move |request| Box::pin(serve(shared.clone(), request)));
-        let listener = Listener::start((Ipv4Addr::LOCALHOST, 0).into(), answerer)
-            .expect("a free loopback port");
+        let listener = Listener::start((Ipv4Addr::LOCALHOST, 0).into(), answerer).expect("a free loopback port");
         HttpStore { listener, kept }
     }
 
@@ -91,27 +90,17 @@ impl HttpStore {
 
     /// What is kept, by path.
     pub fn objects(&self) -> BTreeMap<String, Bytes> {
-        lock(&self.kept)
-            .objects
-            .iter()
-            .map(|(path, (_, bytes))| (path.clone(), bytes.clone()))
-            .collect()
+        lock(&self.kept).objects.iter().map(|(path, (_, bytes))| (path.clone(), bytes.clone())).collect()
     }
 
     /// What is kept at this path.
     pub fn object(&self, path: &str) -> Option<Bytes> {
-        lock(&self.kept)
-            .objects
-            .get(path)
-            .map(|(_, bytes)| bytes.clone())
+        lock(&self.kept).objects.get(path).map(|(_, bytes)| bytes.clone())
     }
 
     /// Keeps these bytes at a path, as if they had been uploaded.
     pub fn plant(&self, path: &str, content_type: &str, bytes: &[u8]) {
-        lock(&self.kept).objects.insert(
-            path.to_owned(),
-            (content_type.to_owned(), Bytes::copy_from_slice(bytes)),
-        );
+        lock(&self.kept).objects.insert(path.to_owned(), (content_type.to_owned(), Bytes::copy_from_slice(bytes)));
     }
 
     /// Forgets what is kept at a path. True when something was.
@@ -187,17 +176,11 @@ fn status(status: StatusCode) -> Response<Body> {
 
 impl Kept {
     fn upload(&mut self, request: &StoreRequest) -> Response<Body> {
-        let content_type = request
-            .headers
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
+        let content_type = request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let object = if content_type.starts_with("multipart/") {
-            let file = request.parts().and_then(|parts| {
-                parts
-                    .into_iter()
-                    .rfind(|part| part.content_type != "application/json")
-            });
+            let file = request
+                .parts()
+                .and_then(|parts| parts.into_iter().rfind(|part| part.content_type != "application/json"));
             match file {
                 Some(part) => (part.content_type, part.body),
                 None => return status(StatusCode::BAD_REQUEST),
@@ -216,9 +199,7 @@ impl Kept {
             return Ok(status(StatusCode::NOT_FOUND));
         };
         let bytes = match self.decode_base64 {
-            true => base64::engine::general_purpose::STANDARD
-                .decode(kept)
-                .map_or_else(|_| kept.clone(), Bytes::from),
+            true => base64::engine::general_purpose::STANDARD.decode(kept).map_or_else(|_| kept.clone(), Bytes::from),
             false => kept.clone(),
         };
         let mut answer = Response::builder();
@@ -226,37 +207,22 @@ impl Kept {
             answer = answer.header(CONTENT_TYPE, content_type);
         }
         let total = bytes.len();
-        let body = match self
-            .ranges
-            .then(|| range(&request.headers, total))
-            .flatten()
-        {
+        let body = match self.ranges.then(|| range(&request.headers, total)).flatten() {
             Some((first, last)) => {
-                answer = answer
-                    .status(206)
-                    .header("content-range", format!("bytes {first}-{last}/{total}"));
+                answer = answer.status(206).header("content-range", format!("bytes {first}-{last}/{total}"));
                 bytes.slice(first..=last)
             }
             None => bytes,
         };
         answer = answer.header(CONTENT_LENGTH, body.len());
-        let body = if request.method == Method::HEAD {
-            Body::empty()
-        } else {
-            Body::from(body)
-        };
+        let body = if request.method == Method::HEAD { Body::empty() } else { Body::from(body) };
         Ok(answer.body(body)?)
     }
 }
 
 /// `bytes=a-b`, `bytes=a-` or `bytes=-n` as the first and the last position within `total` bytes.
 fn range(headers: &HeaderMap, total: usize) -> Option<(usize, usize)> {
-    let (first, last) = headers
-        .get("range")?
-        .to_str()
-        .ok()?
-        .strip_prefix("bytes=")?
-        .split_once('-')?;
+    let (first, last) = headers.get("range")?.to_str().ok()?.strip_prefix("bytes=")?.split_once('-')?;
     let (first, last) = match (first.parse().ok(), last.parse().ok()) {
         (Some(first), Some(last)) => (first, usize::min(last, total.checked_sub(1)?)),
         (Some(first), None) => (first, total.checked_sub(1)?),
@@ -267,10 +233,7 @@ fn range(headers: &HeaderMap, total: usize) -> Option<(usize, usize)> {
 }
 
 fn parts(content_type: &str, body: &[u8]) -> Option<Vec<Part>> {
-    let boundary = content_type
-        .split(';')
-        .find_map(|piece| piece.trim().strip_prefix("boundary="))?
-        .trim_matches('"');
+    let boundary = content_type.split(';').find_map(|piece| piece.trim().strip_prefix("boundary="))?.trim_matches('"');
     let opening = format!("--{boundary}");
     let between = format!("\r\n--{boundary}");
     // A body may open with the delimiter's line break or without.
@@ -302,12 +265,7 @@ fn part(text: &[u8]) -> Option<Part> {
         .trim_matches('"')
         .to_owned();
     let content_type = headers.get("content-type").cloned().unwrap_or_default();
-    Some(Part {
-        headers,
-        name,
-        content_type,
-        body: Bytes::copy_from_slice(&text[split + 4..]),
-    })
+    Some(Part { headers, name, content_type, body: Bytes::copy_from_slice(&text[split + 4..]) })
 }
 
 fn find(text: &[u8], what: &[u8]) -> Option<usize> {
@@ -324,25 +282,14 @@ mod tests {
                      \r\n--B\r\nContent-Disposition: form-data; name=\"a.wav\"\r\ncontent-type: audio/wav\r\n\r\n\r\n--A\r\n\r\n--B--";
         let parts = parts("multipart/form-data; boundary=B", body).expect("two parts");
         assert_eq!(parts.len(), 2);
-        assert_eq!(
-            (parts[0].name.as_str(), &parts[0].body[..]),
-            ("doc-1", &b"{\"a\":1}"[..])
-        );
-        assert_eq!(
-            (parts[1].name.as_str(), &parts[1].body[..]),
-            ("a.wav", &b"\r\n--A\r\n"[..])
-        );
+        assert_eq!((parts[0].name.as_str(), &parts[0].body[..]), ("doc-1", &b"{\"a\":1}"[..]));
+        assert_eq!((parts[1].name.as_str(), &parts[1].body[..]), ("a.wav", &b"\r\n--A\r\n"[..]));
         assert!(super::parts("multipart/form-data; boundary=B", b"--B\r\nno end").is_none());
     }
 
     #[test]
     fn ranges_stay_inside() {
-        let asked = |text: &str| {
-            range(
-                &HeaderMap::from_iter([(http::header::RANGE, text.parse().unwrap())]),
-                10,
-            )
-        };
+        let asked = |text: &str| range(&HeaderMap::from_iter([(http::header::RANGE, text.parse().unwrap())]), 10);
         assert_eq!(asked("bytes=2-4"), Some((2, 4)));
         assert_eq!(asked("bytes=2-400"), Some((2, 9)));
         assert_eq!(asked("bytes=-3"), Some((7, 9)));

@@ -12,16 +12,10 @@ pub fn has_program(program: &str, what: &str) -> bool {
         return true;
     }
     let line = format!("{what}: there is no {program}");
-    assert!(
-        std::env::var("CI").as_deref() != Ok("true"),
-        "{line}; with CI=true nothing may be skipped"
-    );
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{line}; with CI=true nothing may be skipped");
     eprintln!("SKIPPED {line}");
     if let Some(file) = std::env::var_os("STOWLINE_SKIPPED") {
-        let file = std::fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(file);
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(file);
         let _ = file.and_then(|mut file| writeln!(file, "{line}"));
     }
     false

@@ -44,24 +44,12 @@ pub struct ProgramBuilder {
 /// Finds the `stowline` binary: `STOWLINE_BIN`, else what the test runner names, else beside the current executable
 /// (`target/{profile}/stowline`). `None` when none of them is a file.
 pub fn find_binary() -> Option<PathBuf> {
-    let named = [
-        "STOWLINE_BIN",
-        "NEXTEST_BIN_EXE_stowline",
-        "CARGO_BIN_EXE_stowline",
-    ]
-    .into_iter()
-    .filter_map(std::env::var_os);
+    let named =
+        ["STOWLINE_BIN", "NEXTEST_BIN_EXE_stowline", "CARGO_BIN_EXE_stowline"].into_iter().filter_map(std::env::var_os);
     let beside = std::env::current_exe().ok().into_iter().flat_map(|own| {
-        own.ancestors()
-            .skip(1)
-            .take(2)
-            .map(|folder| folder.join("stowline").into_os_string())
-            .collect::<Vec<_>>()
+        own.ancestors().skip(1).take(2).map(|folder| folder.join("stowline").into_os_string()).collect::<Vec<_>>()
     });
-    named
-        .chain(beside)
-        .map(PathBuf::from)
-        .find(|path| path.is_file())
+    named.chain(beside).map(PathBuf::from).find(|path| path.is_file())
 }
 
 impl ProgramBuilder {
@@ -114,9 +102,7 @@ impl ProgramBuilder {
     pub fn start(self) -> anyhow::Result<Program> {
         let binary = match self.binary.or_else(find_binary) {
             Some(binary) => binary,
-            None => anyhow::bail!(
-                "no stowline binary: build it (cargo build -p stowline) or name it in STOWLINE_BIN"
-            ),
+            None => anyhow::bail!("no stowline binary: build it (cargo build -p stowline) or name it in STOWLINE_BIN"),
         };
         let temporary = match &self.temporary_root {
             Some(root) => tempfile::tempdir_in(root)?,
@@ -145,10 +131,7 @@ impl ProgramBuilder {
 impl Program {
     /// Starts with this configuration (TOML text, may be empty) and waits until it listens. Panics with its log when it does not.
     pub fn start(config: &str) -> Self {
-        Program::builder()
-            .config(config)
-            .start()
-            .expect("the program starts")
+        Program::builder().config(config).start().expect("the program starts")
     }
 
     /// Starts with choices.
@@ -183,9 +166,7 @@ impl Program {
 
     /// Whether the process is alive.
     pub fn is_running(&mut self) -> bool {
-        self.child
-            .as_mut()
-            .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     /// Everything that it wrote on stderr, and on stdout after the first line, over all of its starts.
@@ -201,49 +182,24 @@ impl Program {
 
     /// Resident memory in bytes, as the kernel counts it. Panics when the program does not run.
     pub fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))
-            .expect("the process has a status");
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .expect("the status names VmRSS");
-        line.trim()
-            .trim_end_matches(" kB")
-            .trim()
-            .parse::<u64>()
-            .expect("a number of kB")
-            * 1024
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the process has a status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the status names VmRSS");
+        line.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("a number of kB") * 1024
     }
 
     /// Runs `stowline sup MODULE FUNCTION ARGS…` against this program and gives its exit status and streams.
     pub fn sup_output(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(&self.binary);
-        command
-            .arg("sup")
-            .arg("--config")
-            .arg(&self.config)
-            .arg("--data-dir")
-            .arg(&self.data)
-            .args(arguments);
-        command
-            .envs(self.environment.iter().cloned())
-            .stdin(Stdio::null());
+        command.arg("sup").arg("--config").arg(&self.config).arg("--data-dir").arg(&self.data).args(arguments);
+        command.envs(self.environment.iter().cloned()).stdin(Stdio::null());
         command.output().expect("sup can be run")
     }
 
     /// As [`Program::sup_output`]; panics unless it exits 0. Gives its stdout as JSON, or as a string where it is none.
     pub fn sup(&self, arguments: &[&str]) -> Value {
         let output = self.sup_output(arguments);
-        let (out, err) = (
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr),
-        );
-        assert!(
-            output.status.success(),
-            "sup {arguments:?}: {}\n{out}{err}\n{}",
-            output.status,
-            self.log()
-        );
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "sup {arguments:?}: {}\n{out}{err}\n{}", output.status, self.log());
         serde_json::from_str(&out).unwrap_or_else(|_| Value::String(out.trim_end().to_owned()))
     }
 
@@ -281,13 +237,8 @@ impl Program {
 
     /// Sends a signal by name: `TERM`, `INT`, `STOP`, `CONT`, `HUP`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("sh")
-            .args(["-c", &format!("kill -{name} {}", self.pid())])
-            .status();
-        assert!(
-            status.is_ok_and(|status| status.success()),
-            "SIG{name} could not be sent"
-        );
+        let status = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.pid())]).status();
+        assert!(status.is_ok_and(|status| status.success()), "SIG{name} could not be sent");
     }
 
     /// Starts it again with the same files on the same port; kills it first where it still runs.
@@ -356,12 +307,8 @@ fn listening(lines: &Receiver<String>) -> Result<String, String> {
             Some(address) => Ok(address.trim().trim_end_matches('/').to_owned()),
             None => Err(format!("the first line on stdout is no address: {line:?}")),
         },
-        Err(RecvTimeoutError::Timeout) => {
-            Err(format!("the program did not listen within {PATIENCE:?}"))
-        }
-        Err(RecvTimeoutError::Disconnected) => {
-            Err("the program ended instead of listening".to_owned())
-        }
+        Err(RecvTimeoutError::Timeout) => Err(format!("the program did not listen within {PATIENCE:?}")),
+        Err(RecvTimeoutError::Disconnected) => Err("the program ended instead of listening".to_owned()),
     }
 }
 

@@ -77,48 +77,27 @@ impl S3Builder {
     /// # Errors
     /// The address cannot be bound, or the folder is not there.
     pub fn start(self) -> std::io::Result<S3Server> {
-        let temporary = if self.folder.is_none() {
-            Some(tempfile::tempdir()?)
-        } else {
-            None
-        };
+        let temporary = if self.folder.is_none() { Some(tempfile::tempdir()?) } else { None };
         let folder = match (&self.folder, &temporary) {
             (Some(folder), _) => folder.clone(),
             (None, Some(temporary)) => temporary.path().to_owned(),
             (None, None) => return Err(std::io::ErrorKind::NotFound.into()),
         };
-        let (access_key, secret_key) = self
-            .keys
-            .unwrap_or_else(|| (ACCESS_KEY.to_owned(), SECRET_KEY.to_owned()));
-        let files = s3s_fs::FileSystem::new(&folder)
-            .map_err(|error| std::io::Error::other(format!("{error:?}")))?;
+        let (access_key, secret_key) = self.keys.unwrap_or_else(|| (ACCESS_KEY.to_owned(), SECRET_KEY.to_owned()));
+        let files = s3s_fs::FileSystem::new(&folder).map_err(|error| std::io::Error::other(format!("{error:?}")))?;
         let mut builder = S3ServiceBuilder::new(files);
-        builder.set_auth(OnePair {
-            access: access_key.clone(),
-            secret: SecretKey::from(secret_key.clone()),
-        });
+        builder.set_auth(OnePair { access: access_key.clone(), secret: SecretKey::from(secret_key.clone()) });
         builder.set_validation(AnyBucketName);
         let answerer = answerer(builder.build(), self.region);
-        let listener = Listener::start(
-            self.listen.unwrap_or((Ipv4Addr::LOCALHOST, 0).into()),
-            answerer,
-        )?;
-        Ok(S3Server {
-            listener,
-            folder,
-            access_key,
-            secret_key,
-            _temporary: temporary,
-        })
+        let listener = Listener::start(self.listen.unwrap_or((Ipv4Addr::LOCALHOST, 0).into()), answerer)?;
+        Ok(S3Server { listener, folder, access_key, secret_key, _temporary: temporary })
     }
 }
 
 impl S3Server {
     /// Starts on a free port with an empty temporary folder.
     pub fn start() -> Self {
-        S3Builder::default()
-            .start()
-            .expect("an S3 server on a free loopback port")
+        S3Builder::default().start().expect("an S3 server on a free loopback port")
     }
 
     /// Starts with choices.
@@ -134,8 +113,7 @@ impl S3Server {
 
     /// Removes a bucket with all that is in it.
     pub fn remove_bucket(&self, name: &str) {
-        std::fs::remove_dir_all(self.folder.join(name))
-            .expect("the bucket's folder can be removed");
+        std::fs::remove_dir_all(self.folder.join(name)).expect("the bucket's folder can be removed");
     }
 
     /// The access key that is accepted.
@@ -200,9 +178,7 @@ impl S3Server {
                 match entry.file_type() {
                     Ok(kind) if kind.is_dir() => folders.push(entry.path()),
                     Ok(_) => {
-                        if let Some(key) =
-                            entry.path().strip_prefix(&root).ok().and_then(Path::to_str)
-                        {
+                        if let Some(key) = entry.path().strip_prefix(&root).ok().and_then(Path::to_str) {
                             keys.push(key.to_owned());
                         }
                     }
@@ -216,16 +192,13 @@ impl S3Server {
 
     /// One object, when it is there.
     pub fn object(&self, bucket: &str, key: &str) -> Option<Bytes> {
-        std::fs::read(self.folder.join(bucket).join(key))
-            .ok()
-            .map(Bytes::from)
+        std::fs::read(self.folder.join(bucket).join(key)).ok().map(Bytes::from)
     }
 
     /// Puts an object into the folder behind the API's back, as somebody else would have.
     pub fn plant(&self, bucket: &str, key: &str, bytes: &[u8]) {
         let path = self.folder.join(bucket).join(key);
-        std::fs::create_dir_all(path.parent().expect("a key stands in a bucket"))
-            .expect("a folder for the key");
+        std::fs::create_dir_all(path.parent().expect("a key stands in a bucket")).expect("a folder for the key");
         std::fs::write(path, bytes).expect("the object can be written");
     }
 
@@ -235,26 +208,12 @@ impl S3Server {
     }
 
     /// Waits until a bucket holds at least so many objects whose keys contain `part`, and gives those; panics after `patience`.
-    pub async fn wait_for(
-        &self,
-        bucket: &str,
-        part: &str,
-        count: usize,
-        patience: Duration,
-    ) -> Vec<(String, Bytes)> {
+    pub async fn wait_for(&self, bucket: &str, part: &str, count: usize, patience: Duration) -> Vec<(String, Bytes)> {
         let deadline = tokio::time::Instant::now() + patience;
         loop {
-            let found: Vec<_> = self
-                .keys(bucket)
-                .into_iter()
-                .filter(|key| key.contains(part))
-                .collect();
+            let found: Vec<_> = self.keys(bucket).into_iter().filter(|key| key.contains(part)).collect();
             if found.len() >= count {
-                return self
-                    .objects(bucket)
-                    .into_iter()
-                    .filter(|(key, _)| key.contains(part))
-                    .collect();
+                return self.objects(bucket).into_iter().filter(|(key, _)| key.contains(part)).collect();
             }
             assert!(
                 tokio::time::Instant::now() < deadline,
@@ -293,10 +252,7 @@ impl S3Auth for OnePair {
         if access_key == self.access {
             return Ok(self.secret.clone());
         }
-        Err(s3s::s3_error!(
-            InvalidAccessKeyId,
-            "The AWS Access Key Id you provided does not exist in our records."
-        ))
+        Err(s3s::s3_error!(InvalidAccessKeyId, "The AWS Access Key Id you provided does not exist in our records."))
     }
 }
 
@@ -323,9 +279,7 @@ fn answerer(service: S3Service, region: Option<String>) -> Answerer {
                 }
                 _ => serve(&service, request).await?,
             };
-            answer
-                .headers_mut()
-                .insert("x-amz-bucket-region", HeaderValue::from_str(&region)?);
+            answer.headers_mut().insert("x-amz-bucket-region", HeaderValue::from_str(&region)?);
             Ok(answer)
         });
         answer
@@ -333,34 +287,17 @@ fn answerer(service: S3Service, region: Option<String>) -> Answerer {
 }
 
 async fn serve(service: &S3Service, request: Request<Body>) -> Result<Response<Body>, Error> {
-    let answer = service
-        .call(request.map(s3s::Body::http_body_unsync))
-        .await
-        .map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    let answer =
+        service.call(request.map(s3s::Body::http_body_unsync)).await.map_err(|error| anyhow::anyhow!("{error:?}"))?;
     Ok(answer.map(Body::new))
 }
 
 /// The region in `Credential=KEY/20261123/eu-central-1/s3/aws4_request` of the header, or of the query of a presigned URL.
 fn signed_region(request: &Request<Body>) -> Option<String> {
-    let header = request
-        .headers()
-        .get(http::header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
+    let header = request.headers().get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let scope = match header {
-        Some(header) => header
-            .split("Credential=")
-            .nth(1)?
-            .split(',')
-            .next()?
-            .to_owned(),
-        None => request
-            .uri()
-            .query()?
-            .split("X-Amz-Credential=")
-            .nth(1)?
-            .split('&')
-            .next()?
-            .replace("%2F", "/"),
+        Some(header) => header.split("Credential=").nth(1)?.split(',').next()?.to_owned(),
+        None => request.uri().query()?.split("X-Amz-Credential=").nth(1)?.split('&').next()?.replace("%2F", "/"),
     };
     scope.split('/').nth(2).map(str::to_owned)
 }
@@ -370,13 +307,6 @@ fn wrong_region(right: &str, wrong: &str, head: bool) -> Result<Response<Body>, 
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>AuthorizationHeaderMalformed</Code><Message>The authorization header \
          is malformed; the region '{wrong}' is wrong; expecting '{right}'</Message><Region>{right}</Region></Error>"
     );
-    let body = if head {
-        Body::empty()
-    } else {
-        Body::from(text)
-    };
-    Ok(Response::builder()
-        .status(400)
-        .header(http::header::CONTENT_TYPE, "application/xml")
-        .body(body)?)
+    let body = if head { Body::empty() } else { Body::from(text) };
+    Ok(Response::builder().status(400).header(http::header::CONTENT_TYPE, "application/xml").body(body)?)
 }

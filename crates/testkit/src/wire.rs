@@ -139,15 +139,9 @@ impl Faults {
             }
         };
         if tokio::time::timeout(patience, enough).await.is_err() {
-            let seen: Vec<String> = self
-                .seen()
-                .iter()
-                .map(|seen| format!("{} {} {:?}", seen.method, seen.path, seen.fault))
-                .collect();
-            panic!(
-                "{} of {requests} requests arrived in {patience:?}: {seen:#?}",
-                seen.len()
-            );
+            let seen: Vec<String> =
+                self.seen().iter().map(|seen| format!("{} {} {:?}", seen.method, seen.path, seen.fault)).collect();
+            panic!("{} of {requests} requests arrived in {patience:?}: {seen:#?}", seen.len());
         }
     }
 
@@ -163,10 +157,8 @@ impl Faults {
         let rule = lock(&self.inner.script).rule.clone();
         let ruled = rule.and_then(|rule| rule(&seen));
         let mut script = lock(&self.inner.script);
-        seen.fault = ruled
-            .or_else(|| script.queue.pop_front())
-            .or_else(|| script.otherwise.clone())
-            .unwrap_or(Fault::Pass);
+        seen.fault =
+            ruled.or_else(|| script.queue.pop_front()).or_else(|| script.otherwise.clone()).unwrap_or(Fault::Pass);
         let fault = seen.fault.clone();
         if !script.deaf {
             script.seen.push(seen);
@@ -256,12 +248,7 @@ impl Drop for Listener {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    mut stopping: oneshot::Receiver<()>,
-    answerer: Answerer,
-    faults: Faults,
-) {
+async fn accept(listener: TcpListener, mut stopping: oneshot::Receiver<()>, answerer: Answerer, faults: Faults) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -288,14 +275,10 @@ async fn connection(stream: TcpStream, answerer: Answerer, faults: Faults) {
     let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
         let (answerer, faults, socket) = (answerer.clone(), faults.clone(), socket.clone());
         let answered: BoxFuture<'static, Result<Response<Body>, Error>> =
-            Box::pin(
-                async move { answer(request.map(Body::new), &answerer, &faults, &socket).await },
-            );
+            Box::pin(async move { answer(request.map(Body::new), &answerer, &faults, &socket).await });
         answered
     });
-    let _ = hyper::server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 async fn answer(
@@ -310,11 +293,7 @@ async fn answer(
             tokio::time::sleep(pause).await;
             answerer(request).await
         }
-        Fault::Answer {
-            status,
-            headers,
-            body,
-        } => {
+        Fault::Answer { status, headers, body } => {
             drain(request.into_body()).await;
             let mut response = Response::builder().status(status);
             for (name, value) in headers {
@@ -340,9 +319,7 @@ async fn answer(
             reset(socket)
         }
         Fault::Truncate { after } => truncated(answerer(request).await?, after).await,
-        Fault::Trickle { piece, pause } => {
-            trickled(answerer(request).await?, piece.max(1), pause).await
-        }
+        Fault::Trickle { piece, pause } => trickled(answerer(request).await?, piece.max(1), pause).await,
         Fault::CorruptUpload => answerer(request.map(corrupted)).await,
         Fault::CorruptAnswer => Ok(answerer(request).await?.map(corrupted)),
         Fault::BlackHole => {
@@ -382,8 +359,7 @@ fn corrupted(body: Body) -> Body {
 async fn buffered(answer: Response<Body>) -> Result<(http::response::Parts, Bytes), Error> {
     let (mut head, body) = answer.into_parts();
     let bytes = to_bytes(body, usize::MAX).await?;
-    head.headers
-        .insert(http::header::CONTENT_LENGTH, bytes.len().into());
+    head.headers.insert(http::header::CONTENT_LENGTH, bytes.len().into());
     head.headers.remove(http::header::TRANSFER_ENCODING);
     Ok((head, bytes))
 }
@@ -404,16 +380,10 @@ async fn truncated(answer: Response<Body>, after: usize) -> Result<Response<Body
     Ok(Response::from_parts(head, Body::from_stream(stream)))
 }
 
-async fn trickled(
-    answer: Response<Body>,
-    piece: usize,
-    pause: Duration,
-) -> Result<Response<Body>, Error> {
+async fn trickled(answer: Response<Body>, piece: usize, pause: Duration) -> Result<Response<Body>, Error> {
     let (head, bytes) = buffered(answer).await?;
-    let pieces: Vec<Bytes> = (0..bytes.len())
-        .step_by(piece)
-        .map(|at| bytes.slice(at..(at + piece).min(bytes.len())))
-        .collect();
+    let pieces: Vec<Bytes> =
+        (0..bytes.len()).step_by(piece).map(|at| bytes.slice(at..(at + piece).min(bytes.len()))).collect();
     let stream = stream::iter(pieces).then(move |bytes| async move {
         tokio::time::sleep(pause).await;
         Ok::<_, Error>(bytes)
