@@ -91,7 +91,7 @@ pub struct AttachmentRoute {
     pub params: Map<String, Value>,
     /// Whether the bytes are kept beside the document too.
     pub placement: Placement,
-    /// Whether the object goes when its attachment is deleted: true unless the plan says `"delete": false`.
+    /// Whether the object goes when its attachment is deleted: only when the plan says `"delete": true`.
     pub delete: bool,
 }
 

@@ -39,7 +39,7 @@ struct Case {
 fn expected(said: &Value) -> Value {
     let mut route = json!({"connection": "local", "secondary": [], "others": []});
     if said.get("attachment").is_some() {
-        route["attachment"] = json!({"params": {}, "placement": "external", "delete": true});
+        route["attachment"] = json!({"params": {}, "placement": "external", "delete": false});
     }
     merge::patch(&mut route, said);
     for field in ["attachment", "classification"] {

@@ -207,7 +207,7 @@ impl Builder<'_> {
         let placement = if spec.stub == Some(true) { Placement::Stub } else { Placement::External };
         let params = self.params(owner, &config.settings, key, over);
         let kind = config.handler.clone();
-        let delete = spec.delete != Some(false);
+        let delete = spec.delete == Some(true);
         route.attachment = Some(AttachmentRoute { handler_id: id, level, kind, params, placement, delete });
         route
     }
