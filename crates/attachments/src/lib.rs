@@ -1,1 +1,85 @@
-//! (being written)
+//! Binary things, and the places that keep them.
+//!
+//! A voicemail's audio or a fax's pages are an *attachment* of a document. Where they go is somebody's choice: a bucket, a
+//! web server. Each kind of place is a [`Handler`], and this page is what all of them promise.
+//!
+//! The way of an attachment:
+//!
+//! 1. [`location()`] works out, once and purely, under which name it will lie. The name is written down before the first byte moves.
+//! 2. [`Pool::open`] gives the handler for some settings: opened once, shared, watched by [`layers`].
+//! 3. [`Handler::put`] sends a [`Payload`] there and comes back with a [`Receipt`] when the place has it, and not before.
+//! 4. The receipt stays on the document. With it [`Handler::fetch`] brings the bytes back and [`Handler::delete`] removes them,
+//!    with the settings of that day: a receipt holds no credential, so a new key opens old objects.
+//!
+//! What goes wrong is an [`Error`]: a kind, the other side's own words, and advice on when to try again. Nothing is tried again here.
+//!
+//! Kinds are listed in one place ([`kinds`]). A new one is a file in `handlers/`, a line in `registry.rs` and a schema; the
+//! conformance suite is red until the kind is covered there.
+//!
+//! Used by the use cases of the program; knows no accounts, no plans beyond identifiers, no queue.
+
+mod body;
+mod error;
+mod handlers;
+pub mod layers;
+mod location;
+mod payload;
+mod pool;
+mod receipt;
+mod registry;
+mod settings;
+
+pub use body::{Body, ByteRange};
+pub use error::{Advice, Error, ErrorKind, Exchange, Operation};
+pub use location::{Arg, Document, Field, Location, location};
+pub use payload::{Payload, PutKey};
+pub use pool::Pool;
+pub use receipt::{Assurance, Receipt};
+pub use registry::{Kind, Open, kind, kinds, schemas};
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+/// A place that keeps bytes, with the settings it was opened with. Each sentence here is a test of the conformance suite.
+#[async_trait]
+pub trait Handler: std::fmt::Debug + Send + Sync {
+    /// Stores the payload at the location.
+    ///
+    /// * It comes back when the place has the whole payload, checked as well as the place lets us: how well, the receipt says.
+    /// * Doing it again with the same key and payload leaves one object and succeeds, unless the handler is
+    ///   [`at_least_once`](Handler::at_least_once): then it may be sent, and kept, twice.
+    /// * What is at the location already and is not this payload is never replaced silently: [`ErrorKind::Conflict`], unless
+    ///   the handler is at least once.
+    /// * A place that says yes and has stored nothing, or something else, is found out: [`ErrorKind::Mismatch`].
+    /// * A payload of any length, zero too, is stored; memory use does not grow with it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`], with what the place said.
+    async fn put(&self, location: &Location, payload: &Payload, key: &PutKey) -> Result<Receipt, Error>;
+
+    /// Brings back what a receipt stands for, whole or a part of it.
+    ///
+    /// * What is gone is [`ErrorKind::NotFound`], never an empty body.
+    /// * A part that the place cannot give alone is cut out of the whole; a part that does not exist is [`ErrorKind::Invalid`].
+    /// * Bytes other than those stored are an error: of the length at once, of the content at the latest at the end of the stream.
+    ///
+    /// `metadata` holds the public fields of the document, for places that take them as a query; it may be `Null`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`], with what the place said.
+    async fn fetch(&self, receipt: &Receipt, range: Option<ByteRange>, metadata: &Value) -> Result<Body, Error>;
+
+    /// Removes what a receipt stands for. Removing what is absent succeeds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`], with what the place said; [`ErrorKind::Rejected`] where the place removes nothing at all.
+    async fn delete(&self, receipt: &Receipt) -> Result<(), Error>;
+
+    /// Whether doing a put twice may leave two objects, or the later one.
+    fn at_least_once(&self) -> bool {
+        false
+    }
+}

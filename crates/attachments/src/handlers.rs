@@ -1,0 +1,4 @@
+//! The members: one file a kind, each listed in [`registry`](crate::registry).
+
+pub(crate) mod http;
+pub(crate) mod s3;

@@ -1,0 +1,267 @@
+//! `s3`: a bucket, at Amazon's or at any server that speaks its protocol.
+//!
+//! A put is one conditional request: it creates and never replaces. When the name is taken already, what lies there is compared
+//! with the payload: the same is the success of an earlier attempt, anything else is a conflict. A large payload goes in parts.
+//! No request more than that where the server confirms the digest; see [`evidence`] for where it does not.
+//!
+//! An open handler learns, and keeps for as long as it is open: the bucket's region ([`wire`]), whether the server knows conditions, and
+//! whether its tags are digests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::TryStreamExt;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use outbound::Client;
+use serde_json::{Map, Value};
+
+use self::endpoint::Endpoint;
+use self::wire::{Ask, Told, Wire};
+use crate::Handler;
+use crate::body::{Body, ByteRange, content_range};
+use crate::error::{Error, ErrorKind, Operation};
+use crate::location::Location;
+use crate::payload::{Payload, PutKey};
+use crate::receipt::{Assurance, Receipt};
+use crate::settings::Settings;
+
+mod answer;
+mod endpoint;
+mod evidence;
+mod parts;
+mod wire;
+
+/// A payload up to this is read into memory once; a larger one is streamed from its file.
+const IN_MEMORY: u64 = 1 << 20;
+/// The longest key that a bucket takes, in bytes.
+const KEY: usize = 1024;
+
+/// Where the payload's digest stands on the object, in hexadecimal.
+const DIGEST: HeaderName = HeaderName::from_static("x-amz-meta-stowline-sha256");
+const CHECKSUM: HeaderName = HeaderName::from_static("x-amz-checksum-sha256");
+
+/// Opens a bucket. Asks nobody.
+pub(crate) fn open(settings: &Map<String, Value>, client: &Client) -> Result<Arc<dyn Handler>, Error> {
+    let endpoint = Endpoint::read(settings)?;
+    let settings = Settings(settings);
+    let wire = Wire::new(client.clone(), endpoint, settings.secret("key")?, settings.secret("secret")?);
+    Ok(Arc::new(S3(Arc::new(Bucket {
+        wire,
+        knows_no_conditions: AtomicBool::new(false),
+        tags_are_opaque: AtomicBool::new(false),
+    }))))
+}
+
+/// `https://host:port/bucket`; whatever the settings are, never a credential.
+pub(crate) fn destination(settings: &Map<String, Value>) -> String {
+    Endpoint::read(settings).map(|endpoint| endpoint.identity()).unwrap_or_default()
+}
+
+struct S3(Arc<Bucket>);
+
+struct Bucket {
+    wire: Wire,
+    knows_no_conditions: AtomicBool,
+    tags_are_opaque: AtomicBool,
+}
+
+impl std::fmt::Debug for S3 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "S3({})", self.0.wire.endpoint().identity())
+    }
+}
+
+#[async_trait]
+impl Handler for S3 {
+    async fn put(&self, location: &Location, payload: &Payload, _: &PutKey) -> Result<Receipt, Error> {
+        let key = key(location)?;
+        let evidence = match payload.length > parts::THRESHOLD {
+            true => self.0.put_in_parts(key, payload).await?,
+            false => self.0.put_whole(key, payload).await?,
+        };
+        Ok(Receipt {
+            handler: "s3".into(),
+            location: location.clone(),
+            destination: self.0.wire.endpoint().identity(),
+            length: payload.length,
+            content_type: payload.content_type.clone(),
+            sha256: hex::encode(payload.sha256),
+            etag: evidence.etag,
+            version: evidence.version,
+            assurance: evidence.assurance,
+            base64: false,
+            moved_to: None,
+            shared: false,
+        })
+    }
+
+    async fn fetch(&self, receipt: &Receipt, range: Option<ByteRange>, _: &Value) -> Result<Body, Error> {
+        let told = self.0.get(key(&receipt.location)?, range).await?;
+        let served = told.header("content-range").and_then(content_range);
+        let content_type = told.header("content-type").map(str::to_owned);
+        let (length, part) = (told.response.content_length(), told.response.status() == StatusCode::PARTIAL_CONTENT);
+        let url = told.url;
+        let stream = told.response.stream().map_err(move |error| Error::on_the_way(Operation::Fetch, &url, error));
+        let whole = Body { content_type, total: length, range: None, stream: Box::pin(stream) };
+        match (served, range) {
+            (Some((served, total)), _) => Ok(Body { total, range: Some(served), ..whole }),
+            (None, Some(_)) if part => {
+                Err(Error::new(Operation::Fetch, ErrorKind::Rejected, "a part, and nobody says which"))
+            }
+            (None, Some(range)) => whole.cut(range, receipt.length),
+            (None, None) => Ok(whole),
+        }
+    }
+
+    async fn delete(&self, receipt: &Receipt) -> Result<(), Error> {
+        let ask = Ask::new(Operation::Delete, Method::DELETE, key(&receipt.location)?);
+        match self.0.wire.ask(&ask).await {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The key of an object: the location, without the slash that an absolute folder begins with.
+fn key(location: &Location) -> Result<&str, Error> {
+    let key = location.as_str().trim_start_matches('/');
+    if key.is_empty() || key.len() > KEY {
+        return Err(Error::new(Operation::Locate, ErrorKind::Invalid, "a key has 1 to 1024 bytes"));
+    }
+    Ok(key)
+}
+
+/// What is known of an object that a put left.
+struct Evidence {
+    etag: Option<String>,
+    version: Option<String>,
+    assurance: Assurance,
+}
+
+impl Evidence {
+    fn of(told: &Told, assurance: Assurance) -> Self {
+        let version = told.header("x-amz-version-id").filter(|version| *version != "null").map(str::to_owned);
+        Self { etag: told.etag(), version, assurance }
+    }
+}
+
+impl Bucket {
+    async fn get(&self, key: &str, range: Option<ByteRange>) -> Result<Told, Error> {
+        let mut ask = Ask::new(Operation::Fetch, Method::GET, key);
+        if let Some(range) = range.and_then(|range| HeaderValue::from_str(&range.header()).ok()) {
+            ask.headers.insert(header::RANGE, range);
+        }
+        self.wire.ask(&ask).await
+    }
+
+    /// Puts a payload in one request. It comes back with proof, or with a reason.
+    async fn put_whole(&self, key: &str, payload: &Payload) -> Result<Evidence, Error> {
+        let body = Once::read(payload).await?;
+        if self.knows_no_conditions.load(Ordering::Relaxed) {
+            return self.put_after_a_look(key, payload, &body).await;
+        }
+        match self.send_whole(key, payload, &body, true).await {
+            Ok(told) => self.prove(key, payload, told).await,
+            Err(error) if is_taken(&error) => self.compare(key, payload, error).await,
+            Err(error) if is_unconditional(&error) => {
+                let put = self.put_after_a_look(key, payload, &body).await;
+                if put.is_ok() {
+                    tracing::info!(
+                        destination = self.wire.endpoint().identity(),
+                        "the server knows no conditional put"
+                    );
+                    self.knows_no_conditions.store(true, Ordering::Relaxed);
+                }
+                put
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// For servers without conditions: look whether the name is free, then put. Between the two another could take it, but the name
+    /// is one attachment's, and its jobs run one after another.
+    async fn put_after_a_look(&self, key: &str, payload: &Payload, body: &Once) -> Result<Evidence, Error> {
+        if let Some(found) = self.earlier(key, payload).await? {
+            return Ok(found);
+        }
+        let told = self.send_whole(key, payload, body, false).await?;
+        self.prove(key, payload, told).await
+    }
+
+    async fn send_whole(&self, key: &str, payload: &Payload, body: &Once, condition: bool) -> Result<Told, Error> {
+        let mut ask = Ask::new(Operation::Put, Method::PUT, key);
+        ask.headers = self.object_headers(payload);
+        if condition {
+            ask.headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
+        }
+        if self.tags_are_opaque.load(Ordering::Relaxed) {
+            // Echoed by servers whose tags are no digests, as Amazon's are under a key of the customer's.
+            ask.headers.extend(HeaderValue::from_str(&checksum(payload)).ok().map(|value| (CHECKSUM, value)));
+        }
+        let digest = hex::encode(payload.sha256);
+        let again = || body.again(payload);
+        self.wire.ask(&Ask { sha256: &digest, body: &again, ..ask }).await
+    }
+
+    /// The headers that become the object's.
+    fn object_headers(&self, payload: &Payload) -> HeaderMap {
+        let printable = payload.content_type.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        let content_type =
+            HeaderValue::from_str(&payload.content_type).ok().filter(|_| printable && !payload.content_type.is_empty());
+        let mut headers = HeaderMap::new();
+        headers
+            .insert(header::CONTENT_TYPE, content_type.unwrap_or(HeaderValue::from_static("application/octet-stream")));
+        headers.extend(HeaderValue::from_str(&hex::encode(payload.sha256)).ok().map(|digest| (DIGEST, digest)));
+        headers
+    }
+}
+
+/// A payload's body, as often as it is needed.
+enum Once {
+    Small(bytes::Bytes),
+    Streamed,
+}
+
+impl Once {
+    async fn read(payload: &Payload) -> Result<Self, Error> {
+        if payload.length > IN_MEMORY {
+            return Ok(Self::Streamed);
+        }
+        let broken =
+            |error| Error::new(Operation::Put, ErrorKind::Interrupted, "the payload could not be read").caused(error);
+        payload.read().await.map(Self::Small).map_err(broken)
+    }
+
+    fn again(&self, payload: &Payload) -> outbound::Body {
+        match self {
+            Self::Small(bytes) => outbound::Body::Bytes(bytes.clone()),
+            Self::Streamed => outbound::Body::Stream { length: payload.length, stream: payload.open(None) },
+        }
+    }
+}
+
+fn checksum(payload: &Payload) -> String {
+    STANDARD.encode(payload.sha256)
+}
+
+/// Whether a put was refused because the name is taken, or just being taken.
+fn is_taken(error: &Error) -> bool {
+    error.kind() == ErrorKind::Conflict
+}
+
+/// Whether a put was refused because of its condition, by a server that does not know such.
+fn is_unconditional(error: &Error) -> bool {
+    let Some(exchange) = error.exchange() else { return false };
+    let word = exchange.code.as_deref();
+    match exchange.status {
+        Some(501) => true,
+        Some(400) => matches!(
+            word,
+            None | Some("NotImplemented" | "InvalidArgument" | "InvalidRequest" | "UnsupportedOperation")
+        ),
+        _ => false,
+    }
+}

@@ -1,0 +1,176 @@
+//! Open handlers, one for each way of talking to a destination.
+//!
+//! Opening is cheap, but an open handler learns: a bucket's region, what its server cannot do. So handlers are kept, by the
+//! digest of their settings, and shared by all who use the same; changed settings are another handler.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, ErrorKind, Operation};
+use crate::layers::{Deadline, Observe, Verify};
+use crate::{Handler, registry};
+
+/// How many are kept open. The one that was not used for longest goes first.
+const OPEN: usize = 1024;
+
+type Fingerprint = [u8; 32];
+
+/// Gives handlers for settings.
+#[derive(Debug)]
+pub struct Pool {
+    client: outbound::Client,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    handlers: HashMap<Fingerprint, (Arc<dyn Handler>, u64)>,
+    uses: u64,
+}
+
+impl Pool {
+    /// A pool whose handlers go out by this client.
+    #[must_use]
+    pub fn new(client: outbound::Client) -> Self {
+        Self { client, kept: Mutex::default() }
+    }
+
+    /// The handler of a kind with these settings, in its [`layers`](crate::layers). Asks nobody.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Misconfigured`] when the settings cannot work, or no handler has this kind.
+    pub fn open(&self, kind: &str, settings: &Map<String, Value>) -> Result<Arc<dyn Handler>, Error> {
+        let fingerprint = fingerprint(kind, settings);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.uses += 1;
+        let now = kept.uses;
+        if let Some((handler, used)) = kept.handlers.get_mut(&fingerprint) {
+            *used = now;
+            return Ok(handler.clone());
+        }
+        let handler = self.fresh(kind, settings)?;
+        if kept.handlers.len() >= OPEN {
+            let oldest = kept.handlers.iter().min_by_key(|(_, (_, used))| *used).map(|(fingerprint, _)| *fingerprint);
+            oldest.and_then(|oldest| kept.handlers.remove(&oldest));
+        }
+        kept.handlers.insert(fingerprint, (handler.clone(), now));
+        Ok(handler)
+    }
+
+    fn fresh(&self, kind: &str, settings: &Map<String, Value>) -> Result<Arc<dyn Handler>, Error> {
+        let unknown = || Error::new(Operation::Open, ErrorKind::Misconfigured, "no handler has this kind");
+        let kind = registry::kind(kind).ok_or_else(unknown)?;
+        let bare = (kind.open)(settings, &self.client)?;
+        let checked = Arc::new(Verify::new(bare));
+        // The client ends what stands still on the wire. Twice its patience is for what stands still elsewhere.
+        let bounded = Arc::new(Deadline::new(checked, self.client.timeouts().idle * 2));
+        Ok(Arc::new(Observe::new(bounded, kind.name)))
+    }
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} open", self.handlers.len())
+    }
+}
+
+/// A digest of kind and settings in which the order of keys does not matter.
+fn fingerprint(kind: &str, settings: &Map<String, Value>) -> Fingerprint {
+    let mut hash = Sha256::new();
+    feed_text(&mut hash, kind);
+    feed_fields(&mut hash, settings);
+    hash.finalize().into()
+}
+
+fn feed_text(hash: &mut Sha256, text: &str) {
+    hash.update((text.len() as u64).to_le_bytes());
+    hash.update(text);
+}
+
+fn feed_fields(hash: &mut Sha256, fields: &Map<String, Value>) {
+    let mut sorted: Vec<_> = fields.iter().collect();
+    sorted.sort_by_key(|(name, _)| *name);
+    hash.update((sorted.len() as u64).to_le_bytes());
+    for (name, value) in sorted {
+        feed_text(hash, name);
+        feed(hash, value);
+    }
+}
+
+fn feed(hash: &mut Sha256, value: &Value) {
+    match value {
+        Value::Object(fields) => {
+            hash.update(b"o");
+            feed_fields(hash, fields);
+        }
+        Value::Array(items) => {
+            hash.update(b"a");
+            hash.update((items.len() as u64).to_le_bytes());
+            items.iter().for_each(|item| feed(hash, item));
+        }
+        other => {
+            hash.update(b"v");
+            feed_text(hash, &other.to_string());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn settings(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    fn pool() -> Pool {
+        Pool::new(outbound::Client::new(Arc::default()).unwrap())
+    }
+
+    #[test]
+    fn the_same_settings_are_one_handler() {
+        let pool = pool();
+        let first = pool.open("http", &settings(json!({"url": "http://h", "verb": "put"}))).unwrap();
+        let again = pool.open("http", &settings(json!({"verb": "put", "url": "http://h"}))).unwrap();
+        let other = pool.open("http", &settings(json!({"verb": "post", "url": "http://h"}))).unwrap();
+        assert!(Arc::ptr_eq(&first, &again));
+        assert!(!Arc::ptr_eq(&first, &other));
+    }
+
+    #[test]
+    fn no_more_are_kept_than_the_limit() {
+        let pool = pool();
+        let of = |n: usize| settings(json!({"url": format!("http://h/{n}")}));
+        let first = pool.open("http", &of(0)).unwrap();
+        let second = pool.open("http", &of(1)).unwrap();
+        for n in 2..OPEN {
+            pool.open("http", &of(n)).unwrap();
+        }
+        pool.open("http", &of(0)).unwrap();
+        pool.open("http", &of(OPEN)).unwrap();
+        assert!(Arc::ptr_eq(&first, &pool.open("http", &of(0)).unwrap()), "used lately");
+        assert!(!Arc::ptr_eq(&second, &pool.open("http", &of(1)).unwrap()), "not used for longest");
+        assert_eq!(format!("{:?}", pool.kept.lock().unwrap()), format!("{OPEN} open"));
+    }
+
+    #[test]
+    fn what_cannot_work_is_not_kept() {
+        assert_eq!(pool().open("pigeon", &Map::new()).unwrap_err().kind(), ErrorKind::Misconfigured);
+        assert_eq!(pool().open("s3", &Map::new()).unwrap_err().kind(), ErrorKind::Misconfigured);
+    }
+
+    #[test]
+    fn nothing_open_prints_a_setting() {
+        let pool = pool();
+        let s3 =
+            pool.open("s3", &settings(json!({"bucket": "buckets", "key": "hunter2", "secret": "hunter2"}))).unwrap();
+        let http = pool.open("http", &settings(json!({"url": "http://me:hunter2@h/a?hunter2"}))).unwrap();
+        let shown = format!("{s3:?} {http:?} {pool:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}

@@ -1,0 +1,100 @@
+//! The list of kinds: one line a member. What else the program knows of a kind, it asks here.
+
+use std::borrow::Cow;
+use std::sync::{Arc, LazyLock};
+
+use serde_json::{Map, Value};
+
+use crate::Handler;
+use crate::error::Error;
+use crate::handlers::{http, s3};
+use crate::location::{Arg, Field};
+
+/// How a handler is opened: with settings, and the client by which it goes out.
+pub type Open = fn(&Map<String, Value>, &outbound::Client) -> Result<Arc<dyn Handler>, Error>;
+
+/// A kind of handler.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// The word in `handler`.
+    pub name: &'static str,
+    /// The JSON schema, draft 4, of what `settings` hold beside what all kinds have.
+    pub schema: &'static str,
+    /// Opens a handler. Asks nobody: settings that cannot work are found, those that do not work show later.
+    pub open: Open,
+    /// Which destination the settings mean, without credentials: while it is the same, a receipt still holds.
+    pub destination: fn(&Map<String, Value>) -> String,
+    /// What a location is made of where the settings do not say.
+    pub default_fields: fn() -> Vec<Field>,
+    /// The names of settings that are credentials.
+    pub secrets: &'static [&'static str],
+}
+
+const KINDS: [Kind; 2] = [
+    Kind {
+        name: "s3",
+        schema: include_str!("../schemas/storage.attachment.aws.json"),
+        open: s3::open,
+        destination: s3::destination,
+        default_fields: database_then_id_and_attachment,
+        secrets: &["key", "secret"],
+    },
+    Kind {
+        name: "http",
+        schema: include_str!("../schemas/storage.attachment.http.json"),
+        open: http::open,
+        destination: http::destination,
+        default_fields: account_owner_id_attachment,
+        // Its one setting that may hold a credential, the URL, does so in its user and query only.
+        secrets: &[],
+    },
+];
+
+/// All kinds.
+#[must_use]
+pub fn kinds() -> &'static [Kind] {
+    &KINDS
+}
+
+/// The kind of this name.
+#[must_use]
+pub fn kind(name: &str) -> Option<&'static Kind> {
+    kinds().iter().find(|kind| kind.name == name)
+}
+
+/// The name and the settings' schema of each kind.
+#[must_use]
+pub fn schemas() -> &'static [(&'static str, Value)] {
+    static SCHEMAS: LazyLock<Vec<(&str, Value)>> = LazyLock::new(|| {
+        let parsed = |kind: &Kind| (kind.name, serde_json::from_str(kind.schema).unwrap_or(Value::Null));
+        kinds().iter().map(parsed).collect()
+    });
+    &SCHEMAS
+}
+
+fn database_then_id_and_attachment() -> Vec<Field> {
+    let name = vec![Field::Arg(Arg::Id), Field::Const(Cow::Borrowed("_")), Field::Arg(Arg::Attachment)];
+    vec![Field::Arg(Arg::Db), Field::Group(name)]
+}
+
+fn account_owner_id_attachment() -> Vec<Field> {
+    let owner = Field::Public(Cow::Borrowed("owner_id"));
+    vec![Field::Arg(Arg::AccountId), owner, Field::Arg(Arg::Id), Field::Arg(Arg::Attachment)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_schema_is_json_and_marks_the_secrets() {
+        for ((name, schema), kind) in schemas().iter().zip(kinds()) {
+            assert_eq!(*name, kind.name);
+            let properties = schema["properties"].as_object().unwrap();
+            let marked: Vec<&str> =
+                properties.iter().filter(|(_, of)| of["x-secret"] == true).map(|(name, _)| name.as_str()).collect();
+            assert_eq!(marked, kind.secrets, "{name}");
+            assert!(schema["_id"].as_str().unwrap().starts_with("storage.attachment."));
+        }
+    }
+}

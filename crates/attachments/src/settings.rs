@@ -1,0 +1,98 @@
+//! Reading settings: each as what it should be, or an error that names it and never shows it.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, ErrorKind, Operation};
+
+/// A text that does not print.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for the one place that sends it.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// The settings of an entry. A setting that is `null` or an empty text is absent.
+#[derive(Clone, Copy)]
+pub(crate) struct Settings<'a>(pub(crate) &'a Map<String, Value>);
+
+impl<'a> Settings<'a> {
+    fn get(self, name: &str) -> Option<&'a Value> {
+        self.0.get(name).filter(|value| !value.is_null() && value.as_str() != Some(""))
+    }
+
+    pub(crate) fn text(self, name: &str) -> Result<Option<&'a str>, Error> {
+        self.get(name).map(|value| value.as_str().ok_or_else(|| wrong(name, "is not a text"))).transpose()
+    }
+
+    pub(crate) fn required(self, name: &str) -> Result<&'a str, Error> {
+        self.text(name)?.ok_or_else(|| wrong(name, "is missing"))
+    }
+
+    pub(crate) fn secret(self, name: &str) -> Result<Secret, Error> {
+        self.required(name).map(Secret::new)
+    }
+
+    pub(crate) fn port(self, name: &str) -> Result<Option<u16>, Error> {
+        let read = |value: &Value| {
+            let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
+            number.and_then(|number| u16::try_from(number).ok()).filter(|port| *port > 0)
+        };
+        self.get(name).map(|value| read(value).ok_or_else(|| wrong(name, "is not a port"))).transpose()
+    }
+
+    pub(crate) fn flag(self, name: &str) -> Result<bool, Error> {
+        match self.get(name) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(Value::String(text)) if text == "true" => Ok(true),
+            Some(Value::String(text)) if text == "false" => Ok(false),
+            Some(_) => Err(wrong(name, "is neither true nor false")),
+        }
+    }
+}
+
+pub(crate) fn wrong(name: &str, what: &str) -> Error {
+    Error::new(Operation::Open, ErrorKind::Misconfigured, format!("{name} {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_wrong_setting_is_named_and_not_shown() {
+        let settings =
+            json!({"key": 77123, "port": "99999", "flag": "hunter2", "ok": "true", "none": null, "empty": ""});
+        let settings = Settings(settings.as_object().unwrap());
+        for error in [
+            settings.text("key").unwrap_err(),
+            settings.port("port").unwrap_err(),
+            settings.flag("flag").unwrap_err(),
+            settings.required("none").unwrap_err(),
+            settings.required("empty").unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Misconfigured);
+            let shown = format!("{error} {error:?}");
+            assert!(!["77123", "99999", "hunter2"].iter().any(|value| shown.contains(value)), "{shown}");
+        }
+        assert!(settings.flag("ok").unwrap());
+        assert_eq!(format!("{:?}", Secret::new("hunter2")), "(secret)");
+    }
+}
