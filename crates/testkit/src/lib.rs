@@ -14,6 +14,8 @@
 //!
 //! Nothing here knows a type of the product: what a test learns through this crate it learned from the wire.
 
+pub mod powercut;
+
 mod api;
 mod fault;
 mod fault_proxy;
