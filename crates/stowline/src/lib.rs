@@ -1,1 +1,184 @@
-//! (being written)
+//! stowline keeps what telephony platforms record where their customers want it.
+//!
+//! The program alone knows HTTP, configuration and all the other crates. [`Server::start`] is the wiring, one page, in order; `app` holds
+//! the use cases, `api` puts them on the wire, `jobs` carries out what was promised, `sup` is the operator's door.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub mod api;
+pub mod app;
+pub mod config;
+pub mod id;
+pub mod jobs;
+pub mod reference;
+pub mod seal;
+pub mod sup;
+pub mod telemetry;
+pub mod time;
+
+use app::App;
+use config::Config;
+
+/// A server that answers.
+pub struct Server {
+    app: Arc<App>,
+    address: SocketAddr,
+    workers: delivery::Workers,
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+    _lock: std::fs::File,
+}
+
+impl Server {
+    /// Opens everything in order and begins to answer.
+    ///
+    /// # Errors
+    /// With the reason in words: the data folder is in use, the key is missing, the address is taken, …
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        telemetry::record();
+        // First: other tasks must not find the process without it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind(config.server.listen).await.with_context(|| {
+            format!(
+                "cannot listen on {}: is another program there? Choose another address with --listen",
+                config.server.listen
+            )
+        })?;
+        let address = listener.local_addr()?;
+        let app = Arc::new(open(config)?);
+        let lock = lock(&app.config.server.data_dir)?;
+        tidy(&app).await?;
+        let runner = Arc::new(jobs::Runner { app: app.clone() });
+        let workers = delivery::Workers::start(app.journal.clone(), app.spool.clone(), runner, policy(&app.config));
+        let stopping = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        tasks.spawn(sup::serve(app.clone(), stopping.clone())?);
+        let service = api::service(app.clone());
+        let stop = stopping.clone();
+        tasks.spawn(async move {
+            let serve = axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await });
+            if let Err(error) = serve.await {
+                tracing::error!(error = %error, "the API stopped");
+            }
+        });
+        tasks.close();
+        tracing::info!(address = %address, data_dir = %app.config.server.data_dir.display(), version = env!("CARGO_PKG_VERSION"), "stowline answers");
+        Ok(Self { app, address, workers, stopping, tasks, _lock: lock })
+    }
+
+    /// Where it answers.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it consists of.
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// Takes no more requests, lets what runs finish within the configured time, and stops. What is unfinished is resumed at the next start.
+    pub async fn stop(self) {
+        let deadline = self.app.config.server.drain_timeout;
+        tracing::info!("stopping: requests and deliveries that run are finished first");
+        self.stopping.cancel();
+        if tokio::time::timeout(deadline, self.tasks.wait()).await.is_err() {
+            tracing::warn!("requests still ran after the drain time and were cut");
+        }
+        self.workers.drain(deadline).await;
+        tracing::info!("stopped");
+    }
+}
+
+fn policy(config: &Config) -> delivery::Policy {
+    delivery::Policy {
+        backoff_min: config.delivery.backoff_min,
+        backoff_max: config.delivery.backoff_max,
+        concurrency: config.delivery.concurrency,
+        concurrency_per_lane: config.delivery.concurrency_per_handler,
+        ..delivery::Policy::default()
+    }
+}
+
+/// Opens the data folder and what is in it.
+fn open(config: Config) -> anyhow::Result<App> {
+    let folder = config.server.data_dir.clone();
+    make_folder(&folder)?;
+    let keys = seal::Keys::open(&config.key_file(), &folder)?;
+    let documents = connections::Embedded::open(&folder.join("documents.db")).map_err(described)?;
+    let journal =
+        delivery::Journal::open(&folder.join("journal.db"), Arc::new(delivery::SystemClock)).map_err(described)?;
+    let spool = delivery::Spool::open(&folder.join("spool")).map_err(described)?.min_free(config.spool.min_free);
+    let kept = delivery::Spool::open(&folder.join("attachments")).map_err(described)?.min_free(config.spool.min_free);
+    let policy = outbound::Policy::new(config.egress.allow.clone());
+    let client = outbound::Client::new(Arc::new(policy)).map_err(described)?;
+    let schemas = plan::schema::Schemas::new(attachments::schemas().iter().map(|(name, schema)| (*name, schema)))
+        .map_err(described)?;
+    Ok(App {
+        node: node(&keys),
+        keys,
+        documents,
+        journal: Arc::new(journal),
+        spool: Arc::new(spool),
+        kept: Arc::new(kept),
+        handlers: attachments::Pool::new(client),
+        schemas,
+        forms: app::forms::Forms::compile()?,
+        dataplans: app::dataplans::Dataplans::default(),
+        config,
+    })
+}
+
+/// Carries the causes of an error into its text: `anyhow` shows them only where it built the chain itself.
+fn described(error: impl std::error::Error + 'static) -> anyhow::Error {
+    anyhow::anyhow!(api::error::chain(&error))
+}
+
+/// Names the installation without telling anything of its host.
+fn node(keys: &seal::Keys) -> String {
+    keys.digest(&["node"])[..22].to_owned()
+}
+
+fn make_folder(folder: &Path) -> anyhow::Result<()> {
+    let make = || -> std::io::Result<()> {
+        if folder.is_dir() {
+            return Ok(());
+        }
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        // The folder itself is an entry of its parent: without this a power cut could take it, with all that is in it.
+        for above in folder.ancestors().skip(1).take(3).filter(|above| above.is_dir()) {
+            std::fs::File::open(above)?.sync_all()?;
+        }
+        Ok(())
+    };
+    make().with_context(|| format!("cannot make the data folder {}", folder.display()))
+}
+
+/// One server a data folder.
+fn lock(folder: &Path) -> anyhow::Result<std::fs::File> {
+    let file = folder.join("lock");
+    let opened = std::fs::File::options().create(true).write(true).truncate(false).open(&file)?;
+    match opened.try_lock() {
+        Ok(()) => Ok(opened),
+        Err(_) => anyhow::bail!("another stowline runs on the data folder {}", folder.display()),
+    }
+}
+
+/// Puts in order what an earlier run left: reservations, and files that nothing refers to.
+async fn tidy(app: &App) -> anyhow::Result<()> {
+    app::deposit::reconcile(app).await?;
+    let referenced = app.journal.payloads().await.map_err(described)?;
+    let removed = app.spool.sweep(&referenced).map_err(described)?;
+    app.kept.sweep_partial().map_err(described)?;
+    if removed > 0 {
+        tracing::info!(files = removed, "removed files of deposits that were never answered");
+    }
+    Ok(())
+}

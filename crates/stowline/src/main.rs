@@ -1,2 +1,162 @@
-//! (being written)
-fn main() {}
+//! The program: `stowline serve`, `stowline sup`.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use stowline::config::{Config, Flags};
+use stowline::{Server, sup, telemetry};
+
+/// Voicemail, recordings and faxes, kept where your customers want them.
+#[derive(Parser)]
+#[command(
+    version,
+    about,
+    after_help = "Start a server with `stowline serve`, then make the first account with \
+    `stowline sup crossbar_maintenance create_account NAME REALM USER PASS`."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the server. With no configuration it keeps everything in an embedded store in the data folder.
+    #[command(
+        after_help = "Flags win over the environment (STOWLINE_<SECTION>__<KEY>), that over the file, that over the defaults.\n\
+        `stowline config` prints all options with their defaults."
+    )]
+    Serve {
+        /// A TOML file with what differs from the defaults.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Where the API listens; port 0 takes a free one. [default: 127.0.0.1:8000]
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<SocketAddr>,
+        /// Where everything is kept. [default: $XDG_DATA_HOME/stowline, as root /var/lib/stowline]
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+    },
+    /// Calls a maintenance function of the running server, as Kazoo's `sup` does.
+    Sup(SupArguments),
+    /// Prints every option with its default and what it does: a file to begin your own with.
+    Config,
+}
+
+#[derive(Parser)]
+#[command(after_help = sup::usage())]
+struct SupArguments {
+    /// The data folder of the server. [default: as `serve`]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// A TOML file that names the data folder, as `serve` takes.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Such as crossbar_maintenance.
+    module: String,
+    /// Such as create_account.
+    function: String,
+    /// What the function takes.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    // A link to the binary with the name `sup` is `stowline sup`.
+    let called_sup =
+        std::env::args_os().next().is_some_and(|name| Path::new(&name).file_name().is_some_and(|name| name == "sup"));
+    if called_sup {
+        return call(SupArguments::parse());
+    }
+    match Arguments::parse().command {
+        Command::Serve { config, listen, data_dir } => serve(config.as_deref(), &Flags { listen, data_dir }),
+        Command::Sup(arguments) => call(arguments),
+        Command::Config => say(&mut std::io::stdout(), stowline::config::DEFAULTS),
+    }
+}
+
+fn say(to: &mut dyn Write, text: &str) -> ExitCode {
+    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    say(&mut std::io::stderr(), &format!("stowline: {error:#}\n"));
+    ExitCode::FAILURE
+}
+
+fn load(file: Option<&Path>, flags: &Flags) -> anyhow::Result<Config> {
+    Config::load(file, std::env::vars(), flags)
+}
+
+fn serve(file: Option<&Path>, flags: &Flags) -> ExitCode {
+    let run = || -> anyhow::Result<()> {
+        let config = load(file, flags)?;
+        telemetry::log(&config.log)?;
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        if config.server.threads > 0 {
+            runtime.worker_threads(config.server.threads);
+        }
+        runtime.enable_all().build()?.block_on(run_until_told(config))
+    };
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn run_until_told(config: Config) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let server = Server::start(config).await?;
+    say(&mut std::io::stdout(), &format!("listening on http://{}\n", server.address()));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    server.stop().await;
+    Ok(())
+}
+
+fn call(arguments: SupArguments) -> ExitCode {
+    let flags = Flags { data_dir: arguments.data_dir, ..Flags::default() };
+    let config = match load(arguments.config.as_deref(), &flags) {
+        Ok(config) => config,
+        Err(error) => return fail(&error),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let SupArguments { module, function, arguments, .. } = arguments;
+    match runtime.block_on(sup::call(&config.server.data_dir, &module, &function, arguments)) {
+        sup::Outcome::Done(text) => say(&mut std::io::stdout(), &text),
+        sup::Outcome::Failed(text) => {
+            say(&mut std::io::stderr(), &text);
+            ExitCode::from(1)
+        }
+        sup::Outcome::Unknown(text) => {
+            say(&mut std::io::stderr(), &text);
+            ExitCode::from(2)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+        SupArguments::command().debug_assert();
+    }
+}

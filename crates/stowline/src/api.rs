@@ -1,0 +1,306 @@
+//! Kazoo's API on the wire: `/v2/…`.
+//!
+//! Every request walks the same steps, in this order: body and query are read → the token is checked → the route is found (404, 405) → the
+//! account in the path is loaded (404) → the rights that the *route declares* are enforced (403) → the endpoint runs → the answer is wrapped.
+//! Who has no valid token is answered 401 before anything is looked up, so an anonymous caller learns nothing.
+//!
+//! An endpoint is a function in `api/x.rs` and a line in [`ROUTES`]. It gets a [`Call`], calls `app`, and answers a [`Reply`].
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Method, StatusCode};
+
+use crate::app::{App, Error, accounts, auth};
+use plan::AccountId;
+
+pub mod account;
+pub mod authentication;
+pub mod call;
+pub mod deliveries;
+pub mod envelope;
+pub mod error;
+pub mod health;
+pub mod list;
+pub mod storage;
+pub mod upload;
+pub mod user;
+pub mod vmbox;
+
+pub use call::Call;
+pub use envelope::Reply;
+use error::Fault;
+
+/// Who may use a route. The account is the one in the path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody.
+    Open,
+    /// Whoever has a token.
+    Authenticated,
+    /// Users of the account and of accounts above it.
+    Member,
+    /// Admins of the account and of accounts above it.
+    Admin,
+    /// Users of the account, its reseller's admins, super admins.
+    StorageRead,
+    /// Admins of the account, its reseller's, super admins.
+    StorageChange,
+}
+
+type Endpoint = fn(Arc<App>, Call) -> BoxFuture<'static, Result<Reply, Fault>>;
+
+/// A line of the router.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    /// The verb.
+    pub method: Verb,
+    /// The path below `/v2/`; a segment in braces is a parameter.
+    pub path: &'static str,
+    /// Who may.
+    pub access: Access,
+    endpoint: Endpoint,
+}
+
+/// The verbs of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "the verbs of HTTP")]
+pub enum Verb {
+    #[default]
+    Get,
+    Put,
+    Post,
+    Patch,
+    Delete,
+}
+
+impl Verb {
+    /// The verb of a request; `HEAD` is a `GET` whose body is not sent.
+    pub fn of(method: &Method) -> Option<Self> {
+        match method.as_str() {
+            "GET" | "HEAD" => Some(Self::Get),
+            other => Self::named(other),
+        }
+    }
+
+    /// The verb with this name, in any case.
+    pub fn named(name: &str) -> Option<Self> {
+        match name.to_ascii_uppercase().as_str() {
+            "GET" => Some(Self::Get),
+            "PUT" => Some(Self::Put),
+            "POST" => Some(Self::Post),
+            "PATCH" => Some(Self::Patch),
+            "DELETE" => Some(Self::Delete),
+            _ => None,
+        }
+    }
+}
+
+macro_rules! routes {
+    ($($method:ident $path:literal $access:ident $endpoint:path;)*) => {
+        &[$(Route {
+            method: Verb::$method,
+            path: $path,
+            access: Access::$access,
+            endpoint: |app, call| Box::pin($endpoint(app, call)),
+        }),*]
+    };
+}
+
+/// The router: verb, path, who may, what runs.
+pub const ROUTES: &[Route] = routes! {
+    Put    "user_auth" Open authentication::by_password;
+    Put    "api_auth" Open authentication::by_api_key;
+
+    Put    "accounts" Authenticated account::create_below_own;
+    Put    "accounts/{account}" Admin account::create;
+    Get    "accounts/{account}" Member account::read;
+    Post   "accounts/{account}" Admin account::replace;
+    Patch  "accounts/{account}" Admin account::patch;
+    Delete "accounts/{account}" Admin account::remove;
+    Get    "accounts/{account}/children" Member account::children;
+
+    Get    "accounts/{account}/users" Member user::list;
+    Put    "accounts/{account}/users" Admin user::create;
+    Get    "accounts/{account}/users/{user}" Member user::read;
+
+    Get    "accounts/{account}/storage" StorageRead storage::read;
+    Put    "accounts/{account}/storage" StorageChange storage::create;
+    Post   "accounts/{account}/storage" StorageChange storage::replace;
+    Patch  "accounts/{account}/storage" StorageChange storage::patch;
+    Delete "accounts/{account}/storage" StorageChange storage::remove;
+    Get    "accounts/{account}/storage/deliveries" StorageChange deliveries::list;
+    Post   "accounts/{account}/storage/deliveries" StorageChange deliveries::act;
+
+    Get    "accounts/{account}/vmboxes" Member vmbox::list;
+    Put    "accounts/{account}/vmboxes" Admin vmbox::create;
+    Get    "accounts/{account}/vmboxes/messages" Member vmbox::messages::of_account;
+    Get    "accounts/{account}/vmboxes/{box}" Member vmbox::read;
+    Post   "accounts/{account}/vmboxes/{box}" Admin vmbox::replace;
+    Patch  "accounts/{account}/vmboxes/{box}" Admin vmbox::patch;
+    Delete "accounts/{account}/vmboxes/{box}" Admin vmbox::remove;
+    Get    "accounts/{account}/vmboxes/{box}/messages" Member vmbox::messages::list;
+    Put    "accounts/{account}/vmboxes/{box}/messages" Member vmbox::messages::create;
+    Post   "accounts/{account}/vmboxes/{box}/messages" Member vmbox::messages::change_many;
+    Delete "accounts/{account}/vmboxes/{box}/messages" Member vmbox::messages::remove_many;
+    Get    "accounts/{account}/vmboxes/{box}/messages/{message}" Member vmbox::messages::read;
+    Post   "accounts/{account}/vmboxes/{box}/messages/{message}" Member vmbox::messages::change;
+    Delete "accounts/{account}/vmboxes/{box}/messages/{message}" Member vmbox::messages::remove;
+    Get    "accounts/{account}/vmboxes/{box}/messages/{message}/raw" Member vmbox::raw::download;
+    Put    "accounts/{account}/vmboxes/{box}/messages/{message}/raw" Member vmbox::raw::upload;
+};
+
+/// The HTTP service of a server.
+pub fn service(app: Arc<App>) -> Router {
+    Router::new().fallback(answer).with_state(app)
+}
+
+async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
+    // A task of its own: a client that hangs up does not stop a change half-way.
+    let head = request.method() == Method::HEAD;
+    let mut response = match tokio::spawn(serve(app, request)).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::error!(error = %error, "a request ended in a panic");
+            Fault::unspecified().bare().into_response()
+        }
+    };
+    if head {
+        *response.body_mut() = Body::empty();
+    }
+    response
+}
+
+async fn serve(app: Arc<App>, request: Request) -> Response {
+    let started = Instant::now();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    if let Some(response) = health::answer(&app, &method, &path).await {
+        return response;
+    }
+    if method == Method::OPTIONS {
+        return envelope::preflight();
+    }
+    let (about, outcome) = handle(app, request).await;
+    let response = envelope::wrap(&about, outcome);
+    let duration = started.elapsed();
+    metrics::histogram!("stowline_http_request_seconds", "method" => method.to_string(), "status" => response.status().as_u16().to_string())
+        .record(duration.as_secs_f64());
+    tracing::debug!(
+        request.id = %about.request_id, http.method = %method, http.path = %path, http.status = response.status().as_u16(),
+        duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), "answered"
+    );
+    response
+}
+
+async fn handle(app: Arc<App>, request: Request) -> (envelope::About, Result<Reply, Fault>) {
+    let mut about = envelope::About::of(&app, &request);
+    let mut call = match call::read(&app, request, &about.request_id).await {
+        Ok(call) => call,
+        Err(fault) => return (about, Err(fault)),
+    };
+    about.learn(&call);
+    let outcome = run(app, &mut about, &mut call).await;
+    (about, outcome)
+}
+
+async fn run(app: Arc<App>, about: &mut envelope::About, call: &mut Call) -> Result<Reply, Fault> {
+    let matched = find(call);
+    let open = matched.as_ref().is_ok_and(|(route, _)| route.access == Access::Open);
+    if !open {
+        let token = call.token.as_deref().ok_or(Error::Unauthenticated)?;
+        let caller = auth::authenticate(&app, token).await?;
+        if call.account_header.as_ref().is_some_and(|named| named != caller.account.id.as_ref()) {
+            return Err(Error::Unauthenticated.into());
+        }
+        call.caller = Some(caller);
+        about.authenticated = true;
+    }
+    let (route, params) = matched?;
+    call.params = params;
+    if let Some(id) = call.params.iter().find(|(name, _)| *name == "account").map(|(_, id)| id.clone()) {
+        let id = AccountId::parse(&id).map_err(|_| Fault::malformed_account(&id))?;
+        let account = accounts::get(&app, &id).await?;
+        permit(route.access, call, &account)?;
+        call.account = Some(account);
+    }
+    let call = std::mem::take(call);
+    (route.endpoint)(app, call).await
+}
+
+fn permit(access: Access, call: &Call, account: &accounts::Account) -> Result<(), Error> {
+    let Some(caller) = &call.caller else { return Err(Error::Unauthenticated) };
+    let may = match access {
+        Access::Open | Access::Authenticated => true,
+        Access::Member => caller.reaches(account),
+        Access::Admin => caller.administers(account),
+        Access::StorageRead => caller.reads_storage(account),
+        Access::StorageChange => caller.administers_storage(account),
+    };
+    if may { Ok(()) } else { Err(Error::Forbidden) }
+}
+
+type Params = Vec<(&'static str, String)>;
+
+/// The route of a call. `account` alone is the account of the token.
+fn find(call: &Call) -> Result<(&'static Route, Params), Fault> {
+    let segments: Vec<&str> = call.segments.iter().map(String::as_str).collect();
+    let mut known_path = false;
+    for route in ROUTES {
+        let Some(params) = fit(route.path, &segments) else { continue };
+        known_path = true;
+        if route.method == call.method {
+            return Ok((route, params));
+        }
+    }
+    Err(if known_path { Fault::method_not_allowed() } else { Fault::no_such_path() })
+}
+
+fn fit(path: &'static str, segments: &[&str]) -> Option<Params> {
+    let mut params = Vec::new();
+    let mut parts = path.split('/');
+    for segment in segments {
+        let part = parts.next()?;
+        match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
+            Some(name) => params.push((name, (*segment).to_owned())),
+            None if part == *segment => {}
+            None => return None,
+        }
+    }
+    parts.next().is_none().then_some(params)
+}
+
+/// An answer in plain text, outside of the envelope.
+pub(crate) fn plain(status: StatusCode, text: impl Into<Body>) -> Response {
+    let mut response = Response::new(text.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fixed_segment_wins_over_a_parameter() {
+        let first = |path: &str| {
+            let segments: Vec<&str> = path.split('/').collect();
+            ROUTES.iter().find(|route| route.method == Verb::Get && fit(route.path, &segments).is_some())
+        };
+        assert_eq!(first("accounts/a/vmboxes/messages").unwrap().path, "accounts/{account}/vmboxes/messages");
+        assert_eq!(first("accounts/a/vmboxes/b").unwrap().path, "accounts/{account}/vmboxes/{box}");
+        assert!(first("accounts/a/nothing").is_none());
+    }
+
+    #[test]
+    fn every_route_below_an_account_declares_who_may() {
+        for route in ROUTES.iter().filter(|route| route.path.starts_with("accounts/{account}")) {
+            assert!(!matches!(route.access, Access::Open | Access::Authenticated), "{}", route.path);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! `/v2/accounts/{account}/storage/deliveries`: what is accepted and not yet verified at its destination.
+
+use std::sync::Arc;
+
+use delivery::JobId;
+use serde_json::{Value, json};
+
+use super::error::Fault;
+use super::{Call, Reply};
+use crate::app::{App, Error, deliveries};
+
+/// `GET`: a page of what waits, the oldest first.
+pub async fn list(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    let account = &call.account()?.id;
+    let asked = call.query("page_size").and_then(|size| size.parse().ok()).filter(|size| *size > 0);
+    let size = asked.unwrap_or(app.config.api.page_size).min(10_000);
+    let all = call.is_true("paginate") == Some(false);
+    let start = match call.query("start_key") {
+        None => None,
+        Some(key) => Some(
+            key.parse::<JobId>()
+                .map_err(|_| Error::invalid("start_key", "invalid", "send a next_start_key back as it came"))?,
+        ),
+    };
+    let page = deliveries::list(&app, account, start, if all { usize::MAX - 1 } else { size }).await?;
+    let reply = Reply::ok(page.rows.clone());
+    if all {
+        return Ok(reply);
+    }
+    let mut reply =
+        reply.also("page_size", page.rows.len()).also("start_key", call.query("start_key").unwrap_or_default());
+    if let Some(next) = page.next {
+        reply = reply.also("next_start_key", next.to_string());
+    }
+    Ok(reply)
+}
+
+/// `POST {"action": "retry" | "reroute", "ids": […]}`.
+pub async fn act(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    let account = &call.account()?.id;
+    let ids = match call.data.get("ids") {
+        None | Some(Value::Null) => None,
+        Some(Value::Array(ids)) => Some(ids.iter().map(id).collect::<Result<Vec<JobId>, Error>>()?),
+        Some(_) => return Err(Error::invalid("ids", "type", "ids is an array of delivery ids").into()),
+    };
+    let touched = match call.data.get("action").and_then(Value::as_str) {
+        Some("retry") => deliveries::retry(&app, account, ids).await?,
+        Some("reroute") => deliveries::reroute(&app, account, ids).await?,
+        Some(_) => return Err(Error::invalid("action", "enum", "action is \"retry\" or \"reroute\"").into()),
+        None => return Err(Error::invalid("action", "required", "action is \"retry\" or \"reroute\"").into()),
+    };
+    Ok(Reply::ok(json!({ "deliveries": touched })))
+}
+
+fn id(value: &Value) -> Result<JobId, Error> {
+    let parsed = value.as_str().and_then(|text| text.parse().ok());
+    parsed.ok_or_else(|| Error::invalid("ids", "invalid", format!("{value} is no delivery id")))
+}

@@ -1,0 +1,235 @@
+//! The envelope around every answer, and the headers that all answers carry.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use http::header::{CONTENT_TYPE, ETAG, HeaderName};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::Call;
+use super::error::Fault;
+use crate::app::App;
+use crate::time;
+
+/// What an endpoint answers.
+#[derive(Debug)]
+pub enum Reply {
+    /// Data in the envelope.
+    Data(Box<Data>),
+    /// Bytes without an envelope.
+    Raw(Response),
+    /// The caller has it already (304).
+    NotModified(String),
+}
+
+/// Data for the envelope.
+#[derive(Debug, Default)]
+pub struct Data {
+    status: StatusCode,
+    data: Value,
+    revision: Option<String>,
+    extra: Map<String, Value>,
+    location: Option<String>,
+}
+
+impl Reply {
+    /// 200 with data.
+    pub fn ok(data: impl Into<Value>) -> Self {
+        Self::Data(Box::new(Data { data: data.into(), ..Data::default() }))
+    }
+
+    /// 201 with data.
+    pub fn created(data: impl Into<Value>) -> Self {
+        Self::Data(Box::new(Data { status: StatusCode::CREATED, data: data.into(), ..Data::default() }))
+    }
+
+    /// With the revision of the document that it shows.
+    #[must_use]
+    pub fn revision(self, revision: impl ToString) -> Self {
+        self.with(|data| data.revision = Some(revision.to_string()))
+    }
+
+    /// With a key beside `data`.
+    #[must_use]
+    pub fn also(self, key: &str, value: impl Into<Value>) -> Self {
+        let value = value.into();
+        self.with(|data| {
+            data.extra.insert(key.into(), value);
+        })
+    }
+
+    /// With the place of what was created, relative to the request.
+    #[must_use]
+    pub fn at(self, location: String) -> Self {
+        self.with(|data| data.location = Some(location))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Data)) -> Self {
+        if let Self::Data(data) = &mut self {
+            change(data);
+        }
+        self
+    }
+}
+
+/// What the envelope says of the request.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// Names the request.
+    pub request_id: String,
+    /// True once the token held.
+    pub authenticated: bool,
+    node: String,
+    path: String,
+    token: Option<String>,
+    pretty: bool,
+}
+
+impl About {
+    /// What is known before the request is read.
+    pub fn of(app: &App, request: &Request) -> Self {
+        let sent = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
+        let fit = |id: &&str| !id.is_empty() && id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic());
+        let request_id = sent.filter(fit).map_or_else(crate::id::random, str::to_owned);
+        Self {
+            request_id,
+            authenticated: false,
+            node: app.node.clone(),
+            path: request.uri().path().trim_end_matches('/').to_owned(),
+            token: None,
+            pretty: request.headers().get("x-pretty-print").is_some_and(|value| value == "true"),
+        }
+    }
+
+    /// What is known once it was read.
+    pub fn learn(&mut self, call: &Call) {
+        self.token.clone_from(&call.token);
+        self.pretty |= call.is_true("pretty_print") == Some(true);
+    }
+}
+
+/// A fault outside of any request.
+#[derive(Debug)]
+pub struct Bare(pub Fault);
+
+impl Bare {
+    /// As a response.
+    pub fn into_response(self) -> Response {
+        let about = About {
+            request_id: crate::id::random(),
+            authenticated: false,
+            node: String::new(),
+            path: String::new(),
+            token: None,
+            pretty: false,
+        };
+        wrap(&about, Err(self.0))
+    }
+}
+
+/// Wraps an outcome.
+pub fn wrap(about: &About, outcome: Result<Reply, Fault>) -> Response {
+    let mut response = match outcome {
+        Ok(Reply::Raw(response)) => response,
+        Ok(Reply::NotModified(tag)) => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            set(response.headers_mut(), ETAG, &format!("\"{tag}\""));
+            response
+        }
+        Ok(Reply::Data(data)) => success(about, *data),
+        Err(fault) => failure(about, fault),
+    };
+    set(response.headers_mut(), HeaderName::from_static("x-request-id"), &about.request_id);
+    cors(response.headers_mut());
+    response
+}
+
+fn success(about: &About, data: Data) -> Response {
+    let mut body = Map::new();
+    let tag = data.revision.clone().unwrap_or_else(|| digest(&data.data));
+    body.insert("data".into(), data.data);
+    body.insert("status".into(), "success".into());
+    body.insert("revision".into(), tag.as_str().into());
+    body.extend(data.extra);
+    let mut response = render(about, data.status, body);
+    set(response.headers_mut(), ETAG, &format!("\"{tag}\""));
+    if let Some(location) = data.location {
+        set(response.headers_mut(), http::header::LOCATION, &format!("{}/{location}", about.path));
+    }
+    response
+}
+
+/// Names the content of an answer that is no single document.
+fn digest(data: &Value) -> String {
+    hex::encode(&Sha256::digest(data.to_string())[..16])
+}
+
+fn failure(about: &About, fault: Fault) -> Response {
+    let mut body = Map::new();
+    body.insert("data".into(), fault.data);
+    body.insert("error".into(), fault.status.as_u16().to_string().into());
+    body.insert("message".into(), fault.message.into());
+    body.insert("status".into(), "error".into());
+    let mut response = render(about, fault.status, body);
+    if fault.status == StatusCode::PRECONDITION_FAILED {
+        *response.body_mut() = Body::empty();
+    }
+    for (name, value) in fault.headers {
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+fn render(about: &About, status: StatusCode, mut body: Map<String, Value>) -> Response {
+    body.insert("request_id".into(), about.request_id.as_str().into());
+    body.insert("node".into(), about.node.as_str().into());
+    body.insert("timestamp".into(), time::iso(time::now()).into());
+    if about.authenticated {
+        body.insert("version".into(), env!("CARGO_PKG_VERSION").into());
+    }
+    if let Some(token) = about.token.as_ref().filter(|_| !body.contains_key("auth_token")) {
+        body.insert("auth_token".into(), token.as_str().into());
+    }
+    let body = Value::Object(body);
+    let text = if about.pretty { format!("{body:#}") } else { body.to_string() };
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    // Exactly this: the web console does not parse an error whose type carries a charset.
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+fn cors(headers: &mut HeaderMap) {
+    for (name, value) in [
+        ("access-control-allow-origin", "*"),
+        ("access-control-allow-methods", "GET, PUT, POST, PATCH, DELETE, OPTIONS"),
+        (
+            "access-control-allow-headers",
+            "content-type, depth, user-agent, x-http-method-override, x-file-size, x-requested-with, if-modified-since, x-file-name, \
+             cache-control, x-auth-token, x-kazoo-cluster-id, if-match, authorization",
+        ),
+        (
+            "access-control-expose-headers",
+            "content-type, x-auth-token, x-request-id, x-kazoo-cluster-id, location, etag",
+        ),
+        ("access-control-max-age", "86400"),
+    ] {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+}
+
+/// The answer to a browser that asks before it calls.
+pub fn preflight() -> Response {
+    let mut response = Response::new(Body::empty());
+    cors(response.headers_mut());
+    response
+}

@@ -1,0 +1,115 @@
+//! `/v2/accounts/{account}/vmboxes…`: voicemail boxes.
+//!
+//! Beyond what the routes declare: who is no admin reaches only the boxes that are their own, here and in everything below a box.
+
+use std::sync::Arc;
+
+use plan::merge;
+use serde_json::{Map, Value, json};
+
+use super::account::{deleted, expect};
+use super::error::Fault;
+use super::list::{Filters, Paging, Times};
+use super::{Call, Reply};
+use crate::app::mailboxes::{self, Mailbox};
+use crate::app::messages::{self as voicemail, Counts};
+use crate::app::{App, Error};
+
+pub mod messages;
+pub mod raw;
+
+/// True when the caller may see into the box.
+pub(super) fn may_reach(call: &Call, mailbox: &Mailbox) -> Result<bool, Error> {
+    let caller = call.caller()?;
+    let own = || caller.user.as_ref().is_some_and(|user| mailbox.owner_id() == Some(user.id.as_ref()));
+    Ok(caller.administers(call.account()?) || own())
+}
+
+/// A box of the account that the caller may reach.
+pub(super) async fn reached(app: &App, call: &Call, id: &str) -> Result<Mailbox, Error> {
+    let mailbox = mailboxes::get(app, &call.account()?.id, id).await?;
+    if may_reach(call, &mailbox)? { Ok(mailbox) } else { Err(Error::Forbidden) }
+}
+
+/// The box in the path.
+pub(super) async fn in_path(app: &App, call: &Call) -> Result<Mailbox, Error> {
+    reached(app, call, call.param("box")).await
+}
+
+/// `GET …/vmboxes`: the boxes as short rows, each with how many messages it has.
+pub async fn list(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    let account = call.account()?;
+    let (paging, filters) = (Paging::of(&app, &call)?, Filters::of(&call)?);
+    let keep = |mailbox: &Mailbox| {
+        may_reach(&call, mailbox).unwrap_or(false) && filters.pass(&mailbox.document.public(), times(mailbox))
+    };
+    let page = mailboxes::page(&app, &account.id, &paging.ask, keep).await?;
+    let mut rows = Vec::with_capacity(page.rows.len());
+    for mailbox in &page.rows {
+        let counts = voicemail::count(&app, account, mailbox).await?;
+        rows.push(row(mailbox, counts));
+    }
+    Ok(paging.reply(rows, page.next.as_ref()))
+}
+
+fn times(mailbox: &Mailbox) -> Times {
+    let at = |key: &str| mailbox.document.body.get(key).and_then(Value::as_i64).unwrap_or_default();
+    Times { created: at("pvt_created"), modified: at("pvt_modified") }
+}
+
+fn row(mailbox: &Mailbox, counts: Counts) -> Value {
+    let public = mailbox.document.public();
+    let keys = ["id", "name", "mailbox", "owner_id"];
+    let mut row: Map<String, Value> =
+        keys.iter().filter_map(|key| Some(((*key).to_owned(), public.get(*key)?.clone()))).collect();
+    row.insert("messages".into(), (counts.new + counts.saved).into());
+    row.insert("folders".into(), json!({"new": counts.new, "saved": counts.saved}));
+    Value::Object(row)
+}
+
+/// `PUT …/vmboxes`.
+pub async fn create(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    let created = mailboxes::create(&app, &call.account()?.id, call.data.clone()).await?;
+    let reply = Reply::created(created.document.public()).revision(&created.document.revision);
+    Ok(reply.at(created.id.to_string()))
+}
+
+/// `GET …/vmboxes/{box}`.
+pub async fn read(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    let mailbox = in_path(&app, &call).await?;
+    let revision = mailbox.document.revision.to_string();
+    if call.has(&revision) {
+        return Ok(Reply::NotModified(revision));
+    }
+    Ok(Reply::ok(mailbox.document.public()).revision(revision))
+}
+
+/// `POST …/vmboxes/{box}`.
+pub async fn replace(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    let mailbox = in_path(&app, &call).await?;
+    change(&app, &call, &mailbox, call.data.clone()).await
+}
+
+/// `PATCH …/vmboxes/{box}`.
+pub async fn patch(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    let mailbox = in_path(&app, &call).await?;
+    let mut data = Value::Object(mailbox.document.public());
+    merge::patch(&mut data, &call.data);
+    change(&app, &call, &mailbox, data).await
+}
+
+async fn change(app: &App, call: &Call, mailbox: &Mailbox, data: Value) -> Result<Reply, Fault> {
+    expect(&call.if_match(), &mailbox.document.revision.to_string())?;
+    let changed = mailboxes::replace(app, &call.account()?.id, mailbox, data).await?;
+    Ok(Reply::ok(changed.document.public()).revision(&changed.document.revision))
+}
+
+/// `DELETE …/vmboxes/{box}`: the box and its messages.
+pub async fn remove(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    let mailbox = in_path(&app, &call).await?;
+    expect(&call.if_match(), &mailbox.document.revision.to_string())?;
+    mailboxes::remove(&app, call.account()?, &mailbox).await?;
+    let mut data = mailbox.document.public();
+    data.insert("_read_only".into(), deleted());
+    Ok(Reply::ok(data))
+}

@@ -1,0 +1,64 @@
+//! The use cases: what the program does, apart from HTTP.
+//!
+//! Everything here is a free function over [`App`], the handful of things that a running server consists of. The API, `sup` and the jobs call
+//! these functions; they know envelopes and statuses, this does not.
+//!
+//! A deposit (`deposit`) and a fetch (`fetch`) are the two walks that everything else exists for; read them first.
+
+use std::sync::Arc;
+
+use attachments::Pool;
+use connections::Embedded;
+use delivery::{Journal, Spool};
+use plan::schema::Schemas;
+
+use crate::config::Config;
+use crate::seal::Keys;
+
+pub mod accounts;
+pub mod auth;
+pub mod dataplans;
+pub mod deliveries;
+pub mod deposit;
+pub mod discard;
+pub mod error;
+pub mod fetch;
+pub mod forms;
+pub mod mailboxes;
+pub mod media_types;
+pub mod messages;
+pub mod pages;
+pub mod probe;
+pub mod secrets;
+pub mod storage_documents;
+pub mod switches;
+pub mod users;
+
+pub use error::Error;
+
+/// A running server's parts.
+#[derive(Debug)]
+pub struct App {
+    /// What was configured.
+    pub config: Config,
+    /// What seals secrets and signs tokens.
+    pub keys: Keys,
+    /// All documents.
+    pub documents: Embedded,
+    /// What has been promised and is not yet kept.
+    pub journal: Arc<Journal>,
+    /// Bytes on their way to a handler.
+    pub spool: Arc<Spool>,
+    /// Bytes that stay here: attachments that no plan sends elsewhere.
+    pub kept: Arc<Spool>,
+    /// Open handlers.
+    pub handlers: Pool,
+    /// The schemas of storage documents, compiled.
+    pub schemas: Schemas,
+    /// The schemas of accounts, users and mailboxes, compiled.
+    pub forms: forms::Forms,
+    /// Merged plans, by account and owner.
+    pub dataplans: dataplans::Dataplans,
+    /// How this server names itself in answers.
+    pub node: String,
+}

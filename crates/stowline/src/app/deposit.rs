@@ -1,0 +1,516 @@
+//! A deposit: bytes arrive for a document, and from the moment that it is answered they are never lost.
+//!
+//! ```text
+//! plan      the route of (database, doc type, owner): which handler, or none; decides where the bytes are kept meanwhile
+//! receive   stream the body into a file, digesting; fsync of the file
+//! commit    publish the file (rename, fsync of the folder) and journal a reservation, both durable
+//!           save the document with the attachment pending, durable         ── only now may the caller be answered ──
+//!           confirm the reservation: a worker takes it from here (jobs::put_attachment)
+//! ```
+//!
+//! Documents and journal are two stores that share no transaction; this order is why nothing can fall between them. A crash before the
+//! document leaves a reservation that [`reconcile`] drops, with its file; a crash after it leaves one that it confirms.
+//!
+//! Handler and location are decided here and frozen; settings are read when the bytes are delivered, so a rotated key heals what waits.
+
+use std::sync::{Arc, OnceLock};
+
+use attachments::{Location, Receipt, location};
+use bytes::Bytes;
+use delivery::{FileId, Job, NewJob};
+use futures_util::{Stream, StreamExt};
+use plan::{AccountId, AttachmentName, AttachmentRoute, Database, DocId, DocType, HandlerId, Placement};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{App, Error, dataplans, discard};
+use crate::jobs;
+use connections::{Change, Document, Draft};
+
+/// Private field of a document: its attachments by name.
+const ATTACHMENTS: &str = "pvt_attachments";
+
+/// An attachment, as its document knows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Media type.
+    pub content_type: String,
+    /// Bytes.
+    pub length: u64,
+    /// SHA-256 of the bytes, in hex.
+    pub sha256: String,
+    /// Changes with every upload under the same name.
+    pub generation: String,
+    /// Where the bytes are.
+    #[serde(flatten)]
+    pub place: Place,
+}
+
+/// Where an attachment's bytes are.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Place {
+    /// On their way: in `file`, until the handler has them.
+    Pending {
+        /// The file.
+        file: FileId,
+        /// The folder that the file is in.
+        area: Area,
+    },
+    /// Here to stay.
+    Local {
+        /// The file, in the kept area.
+        file: FileId,
+    },
+    /// At their destination.
+    Stored {
+        /// What the handler left; holds no credential.
+        receipt: Box<Receipt>,
+        /// The handler's id.
+        handler_id: HandlerId,
+        /// The owner whose plan it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<String>,
+        /// A copy that stays here (`stub`).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<FileId>,
+    },
+}
+
+/// The two folders of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Area {
+    /// Files that go when they are delivered.
+    Spool,
+    /// Files that stay.
+    Kept,
+}
+
+/// The attachments of a document by name.
+pub fn attachments_of(document: &Document) -> Vec<(AttachmentName, Attachment)> {
+    let stored = document.body.get(ATTACHMENTS).and_then(Value::as_object);
+    let read = |(name, value): (&String, &Value)| {
+        Some((AttachmentName::parse(name).ok()?, serde_json::from_value(value.clone()).ok()?))
+    };
+    stored.into_iter().flatten().filter_map(read).collect()
+}
+
+/// One attachment of a document.
+pub fn attachment_of(document: &Document, name: &AttachmentName) -> Option<Attachment> {
+    serde_json::from_value(document.body.get(ATTACHMENTS)?.get(name.as_ref())?.clone()).ok()
+}
+
+/// The document that the bytes are for.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Its account.
+    pub account: AccountId,
+    /// Its owner, where it has one.
+    pub owner: Option<String>,
+    /// Its database.
+    pub database: Database,
+    /// Its id.
+    pub id: DocId,
+    /// Its type.
+    pub doc_type: DocType,
+}
+
+/// A deposit whose route is known.
+#[derive(Debug, Clone)]
+pub struct Deposit {
+    target: Target,
+    route: Option<Routed>,
+}
+
+#[derive(Debug, Clone)]
+struct Routed {
+    attachment: AttachmentRoute,
+    settings: Map<String, Value>,
+    destination: String,
+}
+
+/// Bytes that have arrived whole: their file is on disk under a temporary name.
+#[derive(Debug)]
+pub struct Arrived {
+    file: delivery::SealedFile,
+    content_type: String,
+}
+
+impl Arrived {
+    /// Bytes.
+    pub fn length(&self) -> u64 {
+        self.file.length()
+    }
+}
+
+/// What the document becomes with its attachment.
+#[derive(Debug)]
+pub enum Form {
+    /// It is created so.
+    New(Draft),
+    /// It exists; these public fields are laid over its own, and its other attachments go, with the files that hold them here.
+    Existing(Map<String, Value>),
+}
+
+impl Deposit {
+    /// Finds the route of a target.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn plan(app: &App, target: Target) -> Result<Self, Error> {
+        let dataplan = dataplans::of(app, &target.account, target.owner.as_deref()).await?;
+        let route = dataplan.route(&target.database, Some(&target.doc_type));
+        if let Some(dangling) = &route.dangling {
+            tracing::warn!(account.id = %target.account, handler.id = %dangling, "the plan names a handler that nobody defines: kept here");
+        }
+        let route = route.attachment.as_ref().and_then(|attachment| {
+            let (entry, _) = dataplan.handler(&attachment.handler_id)?;
+            let kind = attachments::kind(&entry.handler)?;
+            let destination = (kind.destination)(&entry.settings);
+            Some(Routed { attachment: attachment.clone(), settings: entry.settings.clone(), destination })
+        });
+        Ok(Self { target, route })
+    }
+
+    /// The same deposit for another document of the same account, owner, class and type: for a caller who learns which one only after
+    /// the bytes have arrived.
+    #[must_use]
+    pub fn aimed_at(mut self, database: Database, id: DocId) -> Self {
+        self.target.database = database;
+        self.target.id = id;
+        self
+    }
+
+    fn area(&self) -> Area {
+        match &self.route {
+            Some(routed) if routed.attachment.placement == Placement::External => Area::Spool,
+            _ => Area::Kept,
+        }
+    }
+
+    /// Streams the bytes into a file.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] above `limit` bytes, [`Error::Interrupted`] when the stream breaks, [`Error::Unavailable`] when the disk is full
+    /// or fails. Whatever happens, nothing is left behind.
+    pub async fn receive<S, E>(&self, app: &App, body: S, content_type: &str, limit: u64) -> Result<Arrived, Error>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send,
+        E: std::fmt::Display,
+    {
+        let mut body = std::pin::pin!(body);
+        let mut partial = files(app, self.area()).begin().map_err(full)?;
+        let mut length = 0_u64;
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(|error| Error::Interrupted(error.to_string()))?;
+            length += chunk.len() as u64;
+            if length > limit {
+                return Err(Error::TooLarge { limit });
+            }
+            partial.write(chunk).await.map_err(full)?;
+        }
+        let file = partial.finish().await.map_err(full)?;
+        Ok(Arrived { file, content_type: content_type.to_owned() })
+    }
+
+    /// Makes document and attachment durable, and sees the bytes on their way. Once this returned, the caller may be told so.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] or [`Error::NotFound`] by the document, [`Error::Unavailable`]; nothing is left behind then.
+    pub async fn commit(
+        self,
+        app: Arc<App>,
+        arrived: Arrived,
+        name: AttachmentName,
+        form: Form,
+    ) -> Result<Document, Error> {
+        // A task of its own: a caller that hangs up in the middle changes nothing.
+        let commit = tokio::spawn(async move { self.commit_now(&app, arrived, name, form).await });
+        commit.await.map_err(|error| Error::internal("committing a deposit", error))?
+    }
+
+    async fn commit_now(
+        self,
+        app: &App,
+        arrived: Arrived,
+        name: AttachmentName,
+        form: Form,
+    ) -> Result<Document, Error> {
+        let generation = crate::id::random();
+        let area = self.area();
+        let file = arrived.file.file().clone();
+        let attachment = Attachment {
+            content_type: arrived.content_type.clone(),
+            length: arrived.file.length(),
+            sha256: hex::encode(arrived.file.sha256()),
+            generation,
+            place: match &self.route {
+                Some(_) => Place::Pending { file: file.clone(), area },
+                None => Place::Local { file: file.clone() },
+            },
+        };
+        let public = match &form {
+            Form::New(draft) => draft.body.clone(),
+            Form::Existing(fields) => {
+                // A location may be made of any field of the document, not of those alone that change.
+                let Target { database, id, .. } = &self.target;
+                let document = app.documents.get(database, id).await?.ok_or_else(|| Error::NotFound(id.to_string()))?;
+                let mut public = document.public();
+                public.extend(fields.clone());
+                public
+            }
+        };
+        let job = self.job(&arrived, &attachment, &name, public)?;
+        let id = match area {
+            // Both are durable before the document is; the order between them does not matter: a file without a reservation is swept.
+            Area::Spool => {
+                let (id, ()) = tokio::try_join!(async { app.journal.reserve(job).await.map_err(journal) }, async {
+                    arrived.file.publish().await.map_err(full).map(drop)
+                },)?;
+                id
+            }
+            // Kept files are not swept by listing their folder, so the reservation comes first.
+            Area::Kept => {
+                let id = app.journal.reserve(job).await.map_err(journal)?;
+                arrived.file.publish().await.map_err(full)?;
+                id
+            }
+        };
+        match self.save(app, &name, &attachment, form).await {
+            Ok(document) => {
+                match self.route {
+                    Some(_) => app.journal.confirm(id),
+                    None => app.journal.forget(id),
+                }
+                Ok(document)
+            }
+            // Whether the document was written is not known: the reservation stays, and is settled by reading it.
+            Err(error @ Error::Unavailable { .. }) => Err(error),
+            Err(error) => {
+                if area == Area::Kept {
+                    app.kept.remove(&file);
+                }
+                if let Err(error) = app.journal.cancel(id).await {
+                    tracing::warn!(error = %error, "a reservation of a refused deposit stays until the next start");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn save(
+        &self,
+        app: &App,
+        name: &AttachmentName,
+        attachment: &Attachment,
+        form: Form,
+    ) -> Result<Document, Error> {
+        let value =
+            serde_json::to_value(attachment).map_err(|error| Error::internal("writing an attachment", error))?;
+        let attachments = Value::Object(Map::from_iter([(name.to_string(), value)]));
+        let Target { database, id, .. } = &self.target;
+        match form {
+            Form::New(mut draft) => {
+                draft.body.insert(ATTACHMENTS.into(), attachments);
+                Ok(app.documents.create(database, id, draft).await?)
+            }
+            Form::Existing(fields) => {
+                let replaced = Arc::new(OnceLock::new());
+                let seen = replaced.clone();
+                let change = move |document: &Document| {
+                    let _ = seen.set(attachments_of(document));
+                    let mut body = document.body.clone();
+                    body.extend(fields);
+                    body.insert(ATTACHMENTS.into(), attachments);
+                    Ok(Change::Write(body))
+                };
+                let document = app.documents.update(database, id, change).await?;
+                for (_, attachment) in replaced.get().into_iter().flatten() {
+                    discard::replaced(app, attachment);
+                }
+                Ok(document)
+            }
+        }
+    }
+
+    fn job(
+        &self,
+        arrived: &Arrived,
+        attachment: &Attachment,
+        name: &AttachmentName,
+        public: Map<String, Value>,
+    ) -> Result<NewJob, Error> {
+        let target = &self.target;
+        let Place::Pending { file, area } = &attachment.place else {
+            let Place::Local { file } = &attachment.place else {
+                return Err(Error::Internal { what: "a deposit that is stored already", source: None });
+            };
+            return jobs::KeepAttachment {
+                database: target.database.name(),
+                document: target.id.clone(),
+                attachment: name.clone(),
+                generation: attachment.generation.clone(),
+                file: file.clone(),
+            }
+            .job(&target.account);
+        };
+        let routed =
+            self.route.as_ref().ok_or(Error::Internal { what: "a pending deposit without a route", source: None })?;
+        jobs::PutAttachment {
+            account: target.account.clone(),
+            owner: target.owner.clone(),
+            database: target.database.name(),
+            document: target.id.clone(),
+            doc_type: target.doc_type.clone(),
+            attachment: name.clone(),
+            generation: attachment.generation.clone(),
+            handler_id: routed.attachment.handler_id.clone(),
+            handler: routed.attachment.kind.clone(),
+            destination: routed.destination.clone(),
+            location: self.location(routed, name, public)?,
+            content_type: attachment.content_type.clone(),
+            length: attachment.length,
+            sha256: attachment.sha256.clone(),
+            md5: hex::encode(arrived.file.md5()),
+            file: file.clone(),
+            area: *area,
+        }
+        .job()
+    }
+
+    fn location(&self, routed: &Routed, name: &AttachmentName, public: Map<String, Value>) -> Result<Location, Error> {
+        let Target { account, database, id, .. } = &self.target;
+        let public = Value::Object(public);
+        let document = attachments::Document { account_id: Some(account.as_ref()), database, id, public: &public };
+        Ok(location(&routed.attachment.kind, &routed.settings, &routed.attachment.params, &document, name)?)
+    }
+}
+
+/// The same delivery by today's plan; none when it would go where it goes already, or when the plan now keeps the bytes here.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn rerouted(app: &App, put: &jobs::PutAttachment) -> Result<Option<jobs::PutAttachment>, Error> {
+    let database = Database::parse(&put.database).map_err(|error| Error::internal("reading a job", error))?;
+    let target = Target {
+        account: put.account.clone(),
+        owner: put.owner.clone(),
+        database: database.clone(),
+        id: put.document.clone(),
+        doc_type: put.doc_type.clone(),
+    };
+    let deposit = Deposit::plan(app, target).await?;
+    let Some(routed) = &deposit.route else { return Ok(None) };
+    let Some(document) = app.documents.get(&database, &put.document).await? else { return Ok(None) };
+    let location = deposit.location(routed, &put.attachment, document.public())?;
+    let same = routed.attachment.handler_id == put.handler_id
+        && routed.destination == put.destination
+        && location == put.location;
+    Ok((!same).then(|| jobs::PutAttachment {
+        handler_id: routed.attachment.handler_id.clone(),
+        handler: routed.attachment.kind.clone(),
+        destination: routed.destination.clone(),
+        location,
+        ..put.clone()
+    }))
+}
+
+/// The files of an area.
+pub(crate) fn files(app: &App, area: Area) -> &delivery::Spool {
+    match area {
+        Area::Spool => &app.spool,
+        Area::Kept => &app.kept,
+    }
+}
+
+fn full(error: delivery::Error) -> Error {
+    Error::unavailable("spool", error)
+}
+
+fn journal(error: delivery::Error) -> Error {
+    Error::unavailable("journal", error)
+}
+
+/// Settles what an earlier run left reserved, by reading the document of each: present with the same generation, it is confirmed; absent,
+/// the reservation goes with its file; with the store out of reach it stays.
+///
+/// # Errors
+/// [`Error::Unavailable`] when the journal cannot be read.
+pub async fn reconcile(app: &App) -> Result<(), Error> {
+    for job in app.journal.reservations().await.map_err(journal)? {
+        if let Err(error) = reconcile_one(app, &job).await {
+            tracing::warn!(job.kind = %job.kind, error = %error, "a reservation could not be settled and stays");
+        }
+    }
+    Ok(())
+}
+
+async fn reconcile_one(app: &App, job: &Job) -> Result<(), Error> {
+    let (database, id, name, generation, kept) = match jobs::Payload::read(job)? {
+        jobs::Payload::Put(put) => {
+            let kept = (put.area == Area::Kept).then_some(put.file);
+            (put.database, put.document, put.attachment, put.generation, kept)
+        }
+        jobs::Payload::Keep(keep) => (keep.database, keep.document, keep.attachment, keep.generation, Some(keep.file)),
+        jobs::Payload::Delete(_) => {
+            app.journal.confirm(job.id);
+            return Ok(());
+        }
+    };
+    let database = Database::parse(&database).map_err(|error| Error::internal("reading a job", error))?;
+    let document = app.documents.get(&database, &id).await?;
+    let current = document.and_then(|document| attachment_of(&document, &name));
+    let saved = current.is_some_and(|attachment| attachment.generation == generation);
+    match (saved, job.kind.as_str()) {
+        (true, jobs::KEEP) => app.journal.forget(job.id),
+        (true, _) => app.journal.confirm(job.id),
+        (false, _) => {
+            if let Some(file) = kept {
+                app.kept.remove(&file);
+            }
+            app.journal.cancel(job.id).await.map_err(journal)?;
+        }
+    }
+    tracing::info!(job.kind = %job.kind, document.id = %id, saved, "settled a reservation of an earlier run");
+    Ok(())
+}
+
+/// Notes on the document that the bytes of `generation` are at their destination. Answers false when the document has meanwhile gone or
+/// holds another generation: then nobody refers to what was stored.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn note_stored(app: &App, put: &jobs::PutAttachment, receipt: Receipt) -> Result<bool, Error> {
+    let database = Database::parse(&put.database).map_err(|error| Error::internal("reading a job", error))?;
+    let (name, generation) = (put.attachment.clone(), put.generation.clone());
+    let file = (put.area == Area::Kept).then(|| put.file.clone());
+    let place = Place::Stored {
+        receipt: Box::new(receipt),
+        handler_id: put.handler_id.clone(),
+        owner: put.owner.clone(),
+        file,
+    };
+    let noted = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let seen = noted.clone();
+    let change = move |document: &Document| {
+        let Some(mut attachment) = attachment_of(document, &name).filter(|found| found.generation == generation) else {
+            return Ok(Change::Leave);
+        };
+        seen.store(true, std::sync::atomic::Ordering::SeqCst);
+        if matches!(attachment.place, Place::Stored { .. }) {
+            return Ok(Change::Leave);
+        }
+        attachment.place = place;
+        let mut body = document.body.clone();
+        if let (Some(Value::Object(all)), Ok(value)) = (body.get_mut(ATTACHMENTS), serde_json::to_value(&attachment)) {
+            all.insert(name.to_string(), value);
+        }
+        Ok(Change::Write(body))
+    };
+    match app.documents.update(&database, &put.document, change).await {
+        Ok(_) => Ok(noted.load(std::sync::atomic::Ordering::SeqCst)),
+        Err(error) if error.kind() == connections::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

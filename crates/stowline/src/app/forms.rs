@@ -1,0 +1,78 @@
+//! The schemas of accounts, users and mailboxes: what a caller may send, checked in one way.
+
+use plan::schema::Form;
+use serde_json::{Map, Value};
+
+use super::Error;
+use connections::Document;
+
+/// A kind of document that a caller may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FormName(usize);
+
+/// `PUT /accounts`.
+pub const ACCOUNT: FormName = FormName(0);
+/// `PUT …/users`.
+pub const USER: FormName = FormName(1);
+/// `PUT …/vmboxes`.
+pub const VMBOX: FormName = FormName(2);
+/// `PUT …/vmboxes/{id}/messages`.
+pub const MESSAGE: FormName = FormName(3);
+
+const SOURCES: [&str; 4] = [
+    include_str!("../../schemas/accounts.json"),
+    include_str!("../../schemas/users.json"),
+    include_str!("../../schemas/vmboxes.json"),
+    include_str!("../../schemas/mailbox_messages.json"),
+];
+
+/// The compiled schemas.
+#[derive(Debug)]
+pub struct Forms {
+    forms: Vec<Form>,
+}
+
+impl Forms {
+    /// Compiles them.
+    ///
+    /// # Errors
+    /// Only when a schema of ours is broken.
+    pub fn compile() -> anyhow::Result<Self> {
+        let compile = |source: &&str| anyhow::Ok(Form::compile(&serde_json::from_str(source)?)?);
+        Ok(Self { forms: SOURCES.iter().map(compile).collect::<Result<_, _>>()? })
+    }
+
+    /// What a caller sent, without private fields, when it fits the form.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn check(&self, name: &FormName, mut data: Value) -> Result<Map<String, Value>, Error> {
+        if let Value::Object(fields) = &mut data {
+            strip_private(fields);
+        }
+        if let Some(form) = self.forms.get(name.0) {
+            let violations = form.validate(&mut data);
+            if !violations.is_empty() {
+                return Err(Error::Invalid(violations));
+            }
+        }
+        match data {
+            Value::Object(fields) => Ok(fields),
+            _ => Err(Error::invalid("data", "type", "data must be an object")),
+        }
+    }
+}
+
+/// Drops what only the server may set: top-level keys that begin with `_` or `pvt_`, and `id`.
+pub fn strip_private(fields: &mut Map<String, Value>) {
+    fields.retain(|key, _| !key.starts_with('_') && !key.starts_with("pvt_") && key != "id");
+}
+
+/// Carries the private fields of a stored document over to its new body.
+pub fn keep_private(document: &Document, body: &mut Map<String, Value>) {
+    for (key, value) in &document.body {
+        if key.starts_with("pvt_") || key.starts_with('_') {
+            body.insert(key.clone(), value.clone());
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What the journal holds, and who carries it out. One line a kind in [`Payload`] and in [`Runner`].
+//!
+//! A job names ids and places, never settings: those are read when it runs.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use attachments::{Location, Receipt};
+use delivery::{FileId, Job, JobError, NewJob, Outcome};
+use plan::{AccountId, AttachmentName, DocId, DocType, HandlerId};
+use serde::{Deserialize, Serialize};
+
+use crate::app::deposit::Area;
+use crate::app::{App, Error};
+
+mod delete_attachment;
+mod put_attachment;
+
+/// Bytes go to a handler.
+pub const PUT: &str = "put_attachment";
+/// An object is removed from its destination.
+pub const DELETE: &str = "delete_attachment";
+/// A file that stays here waits for its document: never run, only reserved and forgotten.
+pub const KEEP: &str = "keep_attachment";
+
+/// [`PUT`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of the attachment and its route")]
+pub struct PutAttachment {
+    pub account: AccountId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    pub database: String,
+    pub document: DocId,
+    pub doc_type: DocType,
+    pub attachment: AttachmentName,
+    pub generation: String,
+    pub handler_id: HandlerId,
+    pub handler: String,
+    pub destination: String,
+    pub location: Location,
+    pub content_type: String,
+    pub length: u64,
+    pub sha256: String,
+    pub md5: String,
+    pub file: FileId,
+    pub area: Area,
+}
+
+/// [`DELETE`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of the attachment that was stored")]
+pub struct DeleteAttachment {
+    pub account: AccountId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    pub handler_id: HandlerId,
+    pub receipt: Receipt,
+}
+
+/// [`KEEP`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of the attachment that is kept")]
+pub struct KeepAttachment {
+    pub database: String,
+    pub document: DocId,
+    pub attachment: AttachmentName,
+    pub generation: String,
+    pub file: FileId,
+}
+
+/// A job's body, read.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "named after the kinds")]
+pub enum Payload {
+    Put(PutAttachment),
+    Delete(DeleteAttachment),
+    Keep(KeepAttachment),
+}
+
+impl Payload {
+    /// Reads a job's body.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for a kind or a form that this program does not know.
+    pub fn read(job: &Job) -> Result<Self, Error> {
+        let read = match job.kind.as_str() {
+            PUT => serde_json::from_slice(&job.body).map(Self::Put),
+            DELETE => serde_json::from_slice(&job.body).map(Self::Delete),
+            KEEP => serde_json::from_slice(&job.body).map(Self::Keep),
+            other => return Err(Error::internal("reading a job", format!("unknown kind {other}"))),
+        };
+        read.map_err(|error| Error::internal("reading a job", error))
+    }
+}
+
+/// The lane of a handler of an account.
+pub fn lane(account: &AccountId, handler: &HandlerId) -> String {
+    format!("{account}/{handler}")
+}
+
+/// The lanes that a changed handler concerns: those of one account, or of all, as a pattern where `*` stands for any account.
+pub fn lanes_of(account: Option<&str>, handler: &str) -> String {
+    format!("{}/{handler}", account.unwrap_or("*"))
+}
+
+fn body(value: &impl Serialize) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(value).map_err(|error| Error::internal("writing a job", error))
+}
+
+impl PutAttachment {
+    /// As a job for the journal.
+    pub(crate) fn job(&self) -> Result<NewJob, Error> {
+        Ok(NewJob {
+            kind: PUT.into(),
+            key: format!("{}/{}", self.document, self.attachment),
+            lane: lane(&self.account, &self.handler_id),
+            scope: self.account.to_string(),
+            payload: (self.area == Area::Spool).then(|| self.file.clone()),
+            size: self.length,
+            body: body(self)?,
+            ..NewJob::default()
+        })
+    }
+}
+
+impl PutAttachment {
+    /// Body and lane for a job that exists.
+    pub(crate) fn update(&self) -> Result<(Vec<u8>, String), Error> {
+        Ok((body(self)?, lane(&self.account, &self.handler_id)))
+    }
+}
+
+impl DeleteAttachment {
+    pub(crate) fn job(&self) -> Result<NewJob, Error> {
+        Ok(NewJob {
+            kind: DELETE.into(),
+            key: format!("{}/{}", self.receipt.destination, self.receipt.location),
+            lane: lane(&self.account, &self.handler_id),
+            scope: self.account.to_string(),
+            body: body(self)?,
+            ..NewJob::default()
+        })
+    }
+}
+
+impl KeepAttachment {
+    pub(crate) fn job(&self, account: &AccountId) -> Result<NewJob, Error> {
+        Ok(NewJob {
+            kind: KEEP.into(),
+            key: format!("{}/{}", self.document, self.attachment),
+            lane: "kept".into(),
+            scope: account.to_string(),
+            body: body(self)?,
+            ..NewJob::default()
+        })
+    }
+}
+
+/// Carries jobs out.
+#[derive(Debug)]
+pub struct Runner {
+    /// What the server consists of.
+    pub app: Arc<App>,
+}
+
+#[async_trait]
+impl delivery::Runner for Runner {
+    async fn run(&self, job: &Job) -> Outcome {
+        match Payload::read(job) {
+            Ok(Payload::Put(put)) => put_attachment::run(&self.app, job, put).await,
+            Ok(Payload::Delete(delete)) => delete_attachment::run(&self.app, delete).await,
+            Ok(Payload::Keep(_)) => Outcome::Done,
+            Err(error) => park("unreadable", error.to_string()),
+        }
+    }
+}
+
+fn park(code: &str, message: impl Into<String>) -> Outcome {
+    Outcome::Park { error: fault(code, message) }
+}
+
+fn postpone(code: &str, message: impl Into<String>) -> Outcome {
+    Outcome::Postpone { error: fault(code, message), after: None }
+}
+
+fn fault(code: &str, message: impl Into<String>) -> JobError {
+    JobError { code: code.into(), message: message.into(), http_status: None }
+}
+
+/// What a destination's failure means for the job. No answer of a destination is final.
+fn failed(error: &attachments::Error) -> Outcome {
+    let exchange = error.exchange();
+    let provider = exchange.and_then(|exchange| exchange.message.clone());
+    let code = exchange.and_then(|exchange| exchange.code.clone()).unwrap_or_else(|| error.kind().word().to_owned());
+    let job_error = JobError {
+        code,
+        message: provider.map_or_else(|| error.to_string(), |provider| format!("{error}: {provider}")),
+        http_status: exchange.and_then(|exchange| exchange.status),
+    };
+    match error.advice() {
+        attachments::Advice::After(after) => Outcome::Postpone { error: job_error, after: Some(after) },
+        attachments::Advice::Backoff => Outcome::Postpone { error: job_error, after: None },
+        attachments::Advice::Park => Outcome::Park { error: job_error },
+    }
+}

@@ -1,0 +1,82 @@
+//! Bytes go to a handler, are verified there, and their document is told.
+
+use attachments::{ErrorKind, Payload, PutKey};
+use delivery::{Job, Outcome};
+use serde_json::Value;
+
+use super::{PutAttachment, failed, park, postpone};
+use crate::app::deposit::{Place, attachment_of, files, note_stored};
+use crate::app::{App, Error, dataplans, discard};
+use plan::Database;
+
+/// How often other bytes than ours may be found at the destination before a person should look.
+const MISMATCHES: u32 = 5;
+
+pub(super) async fn run(app: &App, job: &Job, put: PutAttachment) -> Outcome {
+    match attempt(app, job, &put).await {
+        Ok(outcome) => outcome,
+        Err(Error::Destination(error)) => {
+            tracing::info!(
+                account.id = %put.account, handler.id = %put.handler_id, handler.kind = %put.handler,
+                attempt = job.attempts + 1, error = %error, "a delivery failed and waits"
+            );
+            if error.kind() == ErrorKind::Mismatch && job.attempts >= MISMATCHES {
+                return park("mismatch", error.to_string());
+            }
+            failed(&error)
+        }
+        Err(error) => postpone("unavailable", error.to_string()),
+    }
+}
+
+async fn attempt(app: &App, job: &Job, put: &PutAttachment) -> Result<Outcome, Error> {
+    let database = Database::parse(&put.database).map_err(|error| Error::internal("reading a job", error))?;
+    let document = app.documents.get(&database, &put.document).await?;
+    let current = document.as_ref().and_then(|document| attachment_of(document, &put.attachment));
+    let Some((document, current)) = document.zip(current).filter(|(_, current)| current.generation == put.generation)
+    else {
+        tracing::info!(document.id = %put.document, "the attachment was replaced or removed before it was delivered");
+        return Ok(Outcome::Done);
+    };
+    if matches!(current.place, Place::Stored { .. }) {
+        return Ok(Outcome::Done);
+    }
+    let settings =
+        dataplans::settings(app, &put.account, put.owner.as_deref(), &put.handler_id, &put.destination).await?;
+    let Some(settings) = settings else {
+        return Ok(park(
+            "handler_gone",
+            "the handler that this was routed to is gone: put it back, or POST {\"action\": \"reroute\"} to send it by today's plan",
+        ));
+    };
+    let handler = app.handlers.open(&settings.entry.handler, &settings.entry.settings)?;
+    let payload = payload(app, put)?;
+    let key = PutKey {
+        generation: put.generation.clone(),
+        document: Value::Object(document.public()),
+        document_id: put.document.to_string(),
+        attachment: put.attachment.to_string(),
+    };
+    let started = std::time::Instant::now();
+    let receipt = handler.put(&put.location, &payload, &key).await?;
+    tracing::info!(
+        account.id = %put.account, document.id = %put.document, handler.id = %put.handler_id, handler.kind = %put.handler,
+        size = put.length, attempt = job.attempts + 1, assurance = ?receipt.assurance,
+        duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX), "delivered and verified"
+    );
+    if !note_stored(app, put, receipt.clone()).await? {
+        // Nobody refers to the object any more. With a location of its own for every attachment, it is ours alone to remove.
+        discard::object(app, &put.account, put.owner.as_deref(), &put.handler_id, receipt).await?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn payload(app: &App, put: &PutAttachment) -> Result<Payload, Error> {
+    let unfit = |_| Error::Internal { what: "reading a job's digest", source: None };
+    let mut sha256 = [0_u8; 32];
+    let mut md5 = [0_u8; 16];
+    hex::decode_to_slice(&put.sha256, &mut sha256).map_err(unfit)?;
+    hex::decode_to_slice(&put.md5, &mut md5).map_err(unfit)?;
+    let path = files(app, put.area).path(&put.file);
+    Ok(Payload::file(path, &put.content_type, put.length, sha256, md5))
+}

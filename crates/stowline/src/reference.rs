@@ -1,0 +1,52 @@
+//! `docs/reference.md`, made from what the program is: its routes, its options, the functions of `sup`.
+
+use crate::api::{Access, ROUTES};
+use crate::{config, sup};
+
+/// The text of the reference.
+pub fn text() -> String {
+    let mut text = String::from(
+        "# Reference\n\nMade from the program itself; `UPDATE=1 cargo test -p stowline reference` writes it anew.\n\n\
+         ## Command line\n\n\
+         `stowline serve [--config FILE] [--listen 127.0.0.1:8000] [--data-dir DIR]` runs the server. The first line on stdout is\n\
+         `listening on http://IP:PORT`. SIGTERM or SIGINT drains and exits 0. `GET /healthz` is 200 when it takes writes, `GET /metrics` is\n\
+         Prometheus text.\n\n\
+         `stowline sup [--data-dir DIR] MODULE FUNCTION [ARGS…]` calls the running server, as does a link to the program with the name `sup`.\n\
+         It exits 0, or 1 when the function failed, or 2 when there is no such function or it takes other arguments.\n\n```\n",
+    );
+    text.push_str(&sup::usage());
+    text.push_str("```\n\n`stowline config` prints the options below.\n\n## Endpoints\n\nAll below `/v2`.\n\n| verb | path | who may |\n|---|---|---|\n");
+    for route in ROUTES {
+        let verb = format!("{:?}", route.method).to_uppercase();
+        text.push_str(&format!("| {verb} | `/{}` | {} |\n", route.path, who(route.access)));
+    }
+    text.push_str("\n## Options\n\n```toml\n");
+    text.push_str(config::DEFAULTS);
+    text.push_str("```\n");
+    text
+}
+
+fn who(access: Access) -> &'static str {
+    match access {
+        Access::Open => "anybody",
+        Access::Authenticated => "whoever has a token; only admins make accounts",
+        Access::Member => "users of the account and of accounts above it; who is no admin, only what is their own",
+        Access::Admin => "admins of the account and of accounts above it",
+        Access::StorageRead => "users of the account (secrets masked), its reseller's admins, super admins",
+        Access::StorageChange => "admins of the account, its reseller's, super admins",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_reference_is_what_the_program_is() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference.md");
+        let wanted = super::text();
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(file, &wanted).unwrap();
+        }
+        let found = std::fs::read_to_string(file).unwrap_or_default();
+        assert!(found == wanted, "docs/reference.md is out of date: UPDATE=1 cargo test -p stowline reference");
+    }
+}

@@ -1,0 +1,238 @@
+//! Secrets at rest: one key, kept beside the data folder and never inside it.
+//!
+//! From the key in the file three are derived: one seals (XChaCha20-Poly1305), one signs tokens, one makes the keyed digests under which
+//! logins and API keys are looked up. Who copies the data folder alone has none of them. Every sealed value is bound to the place where it
+//! stands, so that it cannot be moved to another document.
+//!
+//! A data folder remembers the fingerprint of its key: when the key is missing or another, [`Keys::open`] refuses and never makes a new one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+const FIELD: &str = "$sealed";
+const VERSION: &str = "v1";
+/// In the data folder: the fingerprint of the key that its secrets are sealed with.
+const FINGERPRINT: &str = "key.id";
+
+/// The keys of one installation. Prints as its fingerprint only.
+pub struct Keys {
+    cipher: XChaCha20Poly1305,
+    lookup: Zeroizing<[u8; 32]>,
+    tokens: Zeroizing<[u8; 32]>,
+    fingerprint: String,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keys").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+    }
+}
+
+/// A sealed value that does not open: another key, another place, or damaged.
+#[derive(Debug, thiserror::Error)]
+#[error("a sealed value cannot be opened: it was sealed with another key or for another place, or is damaged")]
+pub struct Unsealable;
+
+impl Keys {
+    /// Opens the key in `file`, making one (mode 0600) when neither it nor sealed data exist.
+    ///
+    /// # Errors
+    /// When the data folder was sealed with a key that is not there, or with another one; when the file is readable by others, or unfit.
+    pub fn open(file: &Path, data_dir: &Path) -> anyhow::Result<Self> {
+        let remembered = match fs::read_to_string(data_dir.join(FINGERPRINT)) {
+            Ok(text) => Some(text.trim().to_owned()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error).context("cannot read the key's fingerprint in the data folder"),
+        };
+        let keys = match (read_key(file)?, &remembered) {
+            (Some(root), _) => Self::derive(&root),
+            (None, Some(_)) => bail!(
+                "the secrets in {} are sealed with a key that is not at {}: put the key back (a new one could not open them)",
+                data_dir.display(),
+                file.display()
+            ),
+            (None, None) => Self::derive(&*make_key(file)?),
+        };
+        match remembered {
+            Some(remembered) if remembered != keys.fingerprint => bail!(
+                "the key at {} is not the one that the secrets in {} are sealed with (it is {}, they need {remembered})",
+                file.display(),
+                data_dir.display(),
+                keys.fingerprint
+            ),
+            Some(_) => {}
+            None => write_durably(&data_dir.join(FINGERPRINT), format!("{}\n", keys.fingerprint).as_bytes(), 0o644)?,
+        }
+        Ok(keys)
+    }
+
+    fn derive(root: &[u8; 32]) -> Self {
+        let part = |purpose: &str| Zeroizing::new(digest(root, &[purpose.as_bytes()]));
+        Self {
+            cipher: XChaCha20Poly1305::new((&*part("stowline seal v1")).into()),
+            lookup: part("stowline lookup v1"),
+            tokens: part("stowline tokens v1"),
+            fingerprint: hex::encode(&part("stowline fingerprint v1")[..8]),
+        }
+    }
+
+    /// The key that signs tokens.
+    pub fn token_key(&self) -> &[u8] {
+        &*self.tokens
+    }
+
+    /// A keyed digest of `parts`, in hex: the same parts give the same digest, and without the key nobody can compute or reverse it.
+    pub fn digest(&self, parts: &[&str]) -> String {
+        let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+        hex::encode(digest(&self.lookup, &parts))
+    }
+
+    /// Seals `value` for `place`.
+    ///
+    /// # Errors
+    /// Never for values of a sensible size; the cipher's own limit is 256 GiB.
+    pub fn seal(&self, place: &str, value: &Value) -> Result<Value, Unsealable> {
+        let nonce: [u8; 24] = rand::random();
+        let text = Zeroizing::new(value.to_string());
+        let sealed = self
+            .cipher
+            .encrypt(&XNonce::from(nonce), Payload { msg: text.as_bytes(), aad: place.as_bytes() })
+            .map_err(|_| Unsealable)?;
+        let mut bytes = nonce.to_vec();
+        bytes.extend(sealed);
+        Ok(json!({ FIELD: format!("{VERSION}:{}:{}", self.fingerprint, STANDARD_NO_PAD.encode(bytes)) }))
+    }
+
+    /// Opens what [`seal`](Self::seal) made for `place`. A value that was never sealed is answered as it is.
+    ///
+    /// # Errors
+    /// [`Unsealable`].
+    pub fn open_sealed(&self, place: &str, value: &Value) -> Result<Value, Unsealable> {
+        let Some(text) = value.get(FIELD).and_then(Value::as_str) else { return Ok(value.clone()) };
+        let encoded = text.rsplit(':').next().unwrap_or_default();
+        let bytes = STANDARD_NO_PAD.decode(encoded).map_err(|_| Unsealable)?;
+        let (nonce, sealed) = bytes.split_at_checked(24).ok_or(Unsealable)?;
+        let nonce: [u8; 24] = nonce.try_into().map_err(|_| Unsealable)?;
+        let opened = self
+            .cipher
+            .decrypt(&XNonce::from(nonce), Payload { msg: sealed, aad: place.as_bytes() })
+            .map_err(|_| Unsealable)?;
+        serde_json::from_slice(&Zeroizing::new(opened)).map_err(|_| Unsealable)
+    }
+}
+
+/// HMAC-SHA256 over the parts, each with its length before it, so that no two lists of parts look alike.
+fn digest(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
+    // HMAC pads a short key with zeros to the block; doing so here leaves nothing that could fail.
+    let mut block = Zeroizing::new([0_u8; 64]);
+    block[..32].copy_from_slice(key);
+    let mut mac = <Hmac<Sha256> as hmac::KeyInit>::new((&*block).into());
+    for part in parts {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+fn read_key(file: &Path) -> anyhow::Result<Option<Zeroizing<[u8; 32]>>> {
+    let mut opened = match File::open(file) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("cannot open the key {}", file.display())),
+    };
+    let mode = opened.metadata()?.permissions().mode();
+    if mode & 0o077 != 0 {
+        bail!("the key {} can be read by others (mode {:o}): chmod 600 it", file.display(), mode & 0o777);
+    }
+    let mut text = Zeroizing::new(String::new());
+    opened.read_to_string(&mut text).with_context(|| format!("cannot read the key {}", file.display()))?;
+    let bytes = Zeroizing::new(hex::decode(text.trim()).unwrap_or_default());
+    let root: [u8; 32] = bytes
+        .as_slice()
+        .try_into()
+        .map_err(|_| anyhow::anyhow!("the key {} is not 64 hexadecimal digits", file.display()))?;
+    Ok(Some(Zeroizing::new(root)))
+}
+
+fn make_key(file: &Path) -> anyhow::Result<Zeroizing<[u8; 32]>> {
+    let root = Zeroizing::new(rand::random::<[u8; 32]>());
+    let text = Zeroizing::new(format!("{}\n", hex::encode(*root)));
+    write_durably(file, text.as_bytes(), 0o600)?;
+    tracing::info!(file = %file.display(), "made the key that seals secrets; back it up, apart from the data folder");
+    Ok(root)
+}
+
+/// Writes a small file so that it is whole and on disk when this returns, or not there at all.
+fn write_durably(file: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut name = file.as_os_str().to_owned();
+    name.push(".new");
+    let context = || format!("cannot write {}", file.display());
+    // A half-written one of an earlier start is worthless: it never got its name.
+    let _ = fs::remove_file(&name);
+    let mut new = OpenOptions::new().write(true).create_new(true).mode(mode).open(&name).with_context(context)?;
+    new.write_all(bytes).and_then(|()| new.sync_all()).with_context(context)?;
+    fs::rename(&name, file).with_context(context)?;
+    File::open(folder).and_then(|folder| folder.sync_all()).with_context(context)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, std::path::PathBuf, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
+        let key = folder.path().join("data.key");
+        (folder, data, key)
+    }
+
+    #[test]
+    fn a_sealed_value_opens_at_its_place_with_its_key_only() {
+        let (_folder, data, key) = folder();
+        let keys = Keys::open(&key, &data).unwrap();
+        let value = json!({"secret": "s3cr3t", "port": 9000});
+        let sealed = keys.seal("account/a", &value).unwrap();
+        assert!(!sealed.to_string().contains("s3cr3t"));
+        assert_eq!(keys.open_sealed("account/a", &sealed).unwrap(), value);
+        assert!(keys.open_sealed("account/b", &sealed).is_err());
+        let again = Keys::open(&key, &data).unwrap();
+        assert_eq!(again.open_sealed("account/a", &sealed).unwrap(), value);
+        assert_eq!(again.digest(&["a", "bc"]), keys.digest(&["a", "bc"]));
+        assert_ne!(keys.digest(&["a", "bc"]), keys.digest(&["ab", "c"]));
+    }
+
+    #[test]
+    fn sealed_data_without_its_key_refuses_and_makes_no_new_one() {
+        let (_folder, data, key) = folder();
+        Keys::open(&key, &data).unwrap();
+        fs::remove_file(&key).unwrap();
+        let error = Keys::open(&key, &data).unwrap_err().to_string();
+        assert!(error.contains("put the key back") && !key.exists(), "{error}");
+        fs::write(&key, "00".repeat(32)).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(Keys::open(&key, &data).unwrap_err().to_string().contains("is not the one"));
+    }
+
+    #[test]
+    fn the_key_is_readable_by_its_owner_only() {
+        let (_folder, data, key) = folder();
+        Keys::open(&key, &data).unwrap();
+        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(Keys::open(&key, &data).unwrap_err().to_string().contains("chmod 600"));
+    }
+}

@@ -1,0 +1,63 @@
+//! The API's clock: Gregorian seconds (seconds since the year 0), months in UTC, and the forms in which times are shown.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use plan::Month;
+
+/// Gregorian seconds of the Unix epoch.
+const EPOCH: i64 = 62_167_219_200;
+
+/// Now, in Gregorian seconds.
+pub fn now() -> i64 {
+    from_unix(Timestamp::now().as_second())
+}
+
+/// Unix seconds as Gregorian seconds.
+pub fn from_unix(seconds: i64) -> i64 {
+    seconds.saturating_add(EPOCH)
+}
+
+/// Gregorian seconds as a timestamp; what lies outside of the calendar is moved to its edge.
+pub fn timestamp(gregorian: i64) -> Timestamp {
+    let unix = gregorian.saturating_sub(EPOCH);
+    let edge = if unix < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    Timestamp::from_second(unix).unwrap_or(edge)
+}
+
+/// The month, in UTC, that `gregorian` seconds lie in; none outside of the years 1 to 9999.
+pub fn month(gregorian: i64) -> Option<Month> {
+    let date = timestamp(gregorian).to_zoned_datetime(TimeZone::UTC);
+    Month::from_parts(u16::try_from(date.year()).ok()?, u8::try_from(date.month()).ok()?)
+}
+
+/// `2026-01-02T03:04:05`, UTC, as the envelope shows it.
+pub fn iso(gregorian: i64) -> String {
+    timestamp(gregorian).strftime("%Y-%m-%dT%H:%M:%S").to_string()
+}
+
+/// A time in a named zone by a `strftime` format; in UTC when the zone is unknown (then `false` stands beside it).
+pub fn local(gregorian: i64, zone: Option<&str>, format: &str) -> (String, bool) {
+    let found = zone.and_then(|zone| TimeZone::get(zone).ok());
+    let known = found.is_some();
+    let zoned = timestamp(gregorian).to_zoned_datetime(found.unwrap_or(TimeZone::UTC));
+    (zoned.strftime(format).to_string(), known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gregorian_seconds_are_what_kazoo_says() {
+        // 2026-11-23 14:05:09 UTC
+        let at = from_unix(1_795_442_709);
+        assert_eq!(iso(at), "2026-11-23T14:05:09");
+        assert_eq!(month(at).map(|month| month.to_string()), Some("202611".into()));
+        assert_eq!(local(at, Some("Europe/Berlin"), "%H-%M"), ("15-05".into(), true));
+        assert_eq!(local(at, Some("Mars/Olympus"), "%H-%M"), ("14-05".into(), false));
+        for far in [i64::MIN, -1, 0, i64::MAX] {
+            iso(far);
+            month(far);
+        }
+    }
+}

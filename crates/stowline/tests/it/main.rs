@@ -1,0 +1,16 @@
+//! The whole program, from outside: it is started, called over HTTP and by `sup`, stopped, killed, and its folder is looked into.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod architecture;
+mod article;
+mod crash;
+mod delivery;
+mod fixture;
+mod http_handler;
+mod malformed;
+mod program;
+mod rights;
+mod secrets;
+mod storage;
+mod vmboxes;
