@@ -64,6 +64,8 @@ pub struct Route {
     pub path: &'static str,
     /// Who may.
     pub access: Access,
+    /// Takes bodies that are files.
+    pub files: bool,
     endpoint: Endpoint,
 }
 
@@ -102,11 +104,14 @@ impl Verb {
 }
 
 macro_rules! routes {
-    ($($method:ident $path:literal $access:ident $endpoint:path;)*) => {
+    (@) => { false };
+    (@ files) => { true };
+    ($($method:ident $path:literal $access:ident $endpoint:path $(, $files:ident)?;)*) => {
         &[$(Route {
             method: Verb::$method,
             path: $path,
             access: Access::$access,
+            files: routes!(@ $($files)?),
             endpoint: |app, call| Box::pin($endpoint(app, call)),
         }),*]
     };
@@ -145,14 +150,14 @@ pub const ROUTES: &[Route] = routes! {
     Patch  "accounts/{account}/vmboxes/{box}" Admin vmbox::patch;
     Delete "accounts/{account}/vmboxes/{box}" Admin vmbox::remove;
     Get    "accounts/{account}/vmboxes/{box}/messages" Member vmbox::messages::list;
-    Put    "accounts/{account}/vmboxes/{box}/messages" Member vmbox::messages::create;
+    Put    "accounts/{account}/vmboxes/{box}/messages" Member vmbox::messages::create, files;
     Post   "accounts/{account}/vmboxes/{box}/messages" Member vmbox::messages::change_many;
     Delete "accounts/{account}/vmboxes/{box}/messages" Member vmbox::messages::remove_many;
     Get    "accounts/{account}/vmboxes/{box}/messages/{message}" Member vmbox::messages::read;
     Post   "accounts/{account}/vmboxes/{box}/messages/{message}" Member vmbox::messages::change;
     Delete "accounts/{account}/vmboxes/{box}/messages/{message}" Member vmbox::messages::remove;
     Get    "accounts/{account}/vmboxes/{box}/messages/{message}/raw" Member vmbox::raw::download;
-    Put    "accounts/{account}/vmboxes/{box}/messages/{message}/raw" Member vmbox::raw::upload;
+    Put    "accounts/{account}/vmboxes/{box}/messages/{message}/raw" Member vmbox::raw::upload, files;
 };
 
 /// The HTTP service of a server.
@@ -227,6 +232,9 @@ async fn run(app: Arc<App>, about: &mut envelope::About, call: &mut Call) -> Res
         let account = accounts::get(&app, &id).await?;
         permit(route.access, call, &account)?;
         call.account = Some(account);
+    }
+    if let Some(upload) = call.upload.as_ref().filter(|_| !route.files) {
+        return Err(Fault::unsupported_media_type(&upload.content_type));
     }
     let call = std::mem::take(call);
     (route.endpoint)(app, call).await

@@ -22,7 +22,7 @@ fn wrapper(folder: &Path) -> std::path::PathBuf {
     let script = folder.join("stowline");
     let text = format!(
         "#!/bin/sh\nif [ \"$1\" = serve ] && [ -s '{dir}/kill-at' ]; then\n  read -r call at < '{dir}/kill-at'\n  \
-         exec strace -f -qq -o /dev/null -e trace=\"$call\" -e inject=\"$call:signal=SIGKILL:when=$at\" '{binary}' \"$@\"\nfi\nexec '{binary}' \"$@\"\n",
+         exec strace -D -f -qq -o /dev/null -e trace=\"$call\" -e inject=\"$call:signal=SIGKILL:when=$at\" '{binary}' \"$@\"\nfi\nexec '{binary}' \"$@\"\n",
         dir = folder.display(),
         binary = binary.display(),
     );

@@ -1,6 +1,6 @@
 //! The whole program, from outside: it is started, called over HTTP and by `sup`, stopped, killed, and its folder is looked into.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod architecture;
 mod article;

@@ -12,7 +12,7 @@ async fn no_endpoint_answers_bad_input_with_a_fault_of_ours() {
     let message = platform.voicemail(&mailbox).await;
     let account = format!("/v2/accounts/{}", platform.tenant.id);
     let unknown = "00000000000000000000000000000000";
-    let odd = ["%00", "%2F..%2F..", "a%20b", "%F0%9F%98%80", "..", unknown, &"x".repeat(3000)];
+    let odd = ["%00", "%2F..%2F..", "a%20b", "%F0%9F%98%80", "..", unknown, &"x".repeat(600)];
     let mut paths = vec![
         "/v2".to_owned(),
         "/v2/".into(),
@@ -80,7 +80,12 @@ async fn no_endpoint_answers_bad_input_with_a_fault_of_ours() {
                     continue;
                 }
                 // What is fit for some place is not bad input there.
-                let fits_here = body == br#"{"data": []}"# || (kind == &"audio/wav" && path.ends_with("/raw"));
+                let unknown_fields =
+                    body.starts_with(br#"{"data": {"attachments""#) || body.starts_with(br#"{"data": {"x""#);
+                let message = path.contains("/messages");
+                let fits_here = body == br#"{"data": []}"#
+                    || (unknown_fields && message)
+                    || (kind == &"audio/wav" && path.ends_with("/raw"));
                 if fits_here {
                     continue;
                 }
@@ -91,7 +96,7 @@ async fn no_endpoint_answers_bad_input_with_a_fault_of_ours() {
                 if status >= 400 && !answer.body.is_empty() {
                     let answer = answer.json();
                     assert!(
-                        answer["data"].is_object() && answer["error"] == status.to_string(),
+                        answer["data"].is_object() && answer["error"].as_str() == Some(&*status.to_string()),
                         "{method} {path}: {answer}"
                     );
                 }

@@ -84,7 +84,7 @@ async fn stop_module_turns_the_endpoint_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_are_prometheus_text_without_tenants() {
     let platform = Platform::start().await;
-    platform.tenant.api.put(&platform.storage(), &json!({})).await.expect_status(201);
+    platform.tenant.api.put(&platform.storage(), &json!({"data": {}})).await.expect_status(201);
     let answer = Api::new(&platform.program.url()).get("/metrics").await;
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     assert!(

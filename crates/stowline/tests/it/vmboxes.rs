@@ -157,7 +157,6 @@ fn json_last(about: &str, content_type: &str, audio: &[u8]) -> (String, Vec<u8>)
     let mut body = format!(
         "--b\r\nContent-Disposition: form-data; name=\"f\"; filename=\"f.wav\"\r\nContent-Type: {content_type}\r\n\r\n"
     );
-    body.push_str("");
     let mut body = body.into_bytes();
     body.extend_from_slice(audio);
     body.extend_from_slice(format!("\r\n--b\r\nContent-Type: application/json\r\n\r\n{about}\r\n--b--\r\n").as_bytes());
@@ -180,7 +179,8 @@ async fn audio_comes_in_every_shape_of_an_upload() {
     let (bare_type, bare_data) = json_last(&about["data"].to_string(), "application/octet-stream", VOICEMAIL_WAV);
     let text = base64(VOICEMAIL_WAV);
     let lines: Vec<&str> = text.as_bytes().chunks(76).map(|line| std::str::from_utf8(line).unwrap()).collect();
-    let shapes: Vec<(&str, &str, &str, Vec<u8>, &str, bool)> = vec![
+    type Shape<'a> = (&'a str, &'a str, &'a str, Vec<u8>, &'a str, bool);
+    let shapes: Vec<Shape> = vec![
         ("JSON before the file", &first_type, "", json_first, "audio/wav", true),
         ("JSON after the file", &last_type, "", json_after, "audio/x-wav", true),
         ("data without its envelope", &bare_type, "", bare_data, "audio/wav", true),
@@ -290,7 +290,7 @@ async fn what_is_no_fit_upload_leaves_nothing() {
         }
     }
     api.put(&raw, &json!({"data": {}})).await.expect_status(400);
-    assert_eq!(listed(api, &mailbox, "").await, [id.clone()], "nothing but what was there");
+    assert_eq!(listed(api, &mailbox, "").await, std::slice::from_ref(&id), "nothing but what was there");
     api.get(&raw).await.expect_status(404);
     let left: Vec<_> = walk(platform.program.data_dir())
         .into_iter()
@@ -473,9 +473,9 @@ async fn messages_past_retention_are_shown_as_deleted_and_refuse_changes() {
     let path = format!("{mailbox}/messages/{old}");
     let shown = api.get(&path).await.expect_status(200).data();
     assert_eq!((&shown["folder"], &shown["retention"]), (&json!("deleted"), &json!("enforced")));
-    assert_eq!(listed(api, &mailbox, "").await, [fresh.clone()]);
+    assert_eq!(listed(api, &mailbox, "").await, std::slice::from_ref(&fresh));
     let window = format!("created_from={}&created_to={}", then - 5, then + 5);
-    assert_eq!(listed(api, &mailbox, &format!("{window}&filter_folder=deleted")).await, [old.clone()]);
+    assert_eq!(listed(api, &mailbox, &format!("{window}&filter_folder=deleted")).await, std::slice::from_ref(&old));
     for answer in [
         api.post(&path, &json!({"data": {"folder": "saved"}})).await,
         api.delete(&path).await,
@@ -658,6 +658,31 @@ async fn audio_is_replaced_under_a_new_name() {
     platform.until_delivered().await;
     until("the second object is there", async || server.objects("recordings").len() == 2).await;
     assert!(api.get(&path).await.expect_status(200).body == other);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn audio_that_many_replace_at_once_is_always_there_and_leaves_one_file() {
+    let platform = Platform::start().await;
+    let mailbox = platform.mailbox().await;
+    let message = platform.voicemail(&mailbox).await;
+    let path = format!("{mailbox}/messages/{message}/raw");
+    let mut at_once = Vec::new();
+    for writer in 0..4_u8 {
+        let (api, path) = (platform.tenant.api.clone(), path.clone());
+        at_once.push(tokio::spawn(async move {
+            for _ in 0..8 {
+                let sound = vec![writer; 77_777];
+                api.upload(Method::PUT, &path, "audio/wav", sound).await.expect_status(201);
+                let read = api.get(&path).await.expect_status(200);
+                assert!(read.body.iter().all(|byte| *byte == read.body[0]), "one upload or another, never a mixture");
+            }
+        }));
+    }
+    for writer in at_once {
+        writer.await.unwrap();
+    }
+    let files = || walk(platform.program.data_dir()).into_iter().filter(|file| file.1 == 77_777).count();
+    until("one file is left", async || files() == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,22 +26,24 @@ use crate::time;
 pub async fn download(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let mailbox = in_path(&app, &call).await?;
     let (account, id) = (call.account()?, call.param("message"));
-    let message = messages::get(&app, account, &mailbox, id).await?;
-    let (name, audio) = message.audio().ok_or_else(|| Error::NotFound(id.to_owned()))?;
-    if call.has(&audio.generation) {
-        return Ok(Reply::NotModified(audio.generation));
+    let mut missed = None;
+    loop {
+        let message = messages::get(&app, account, &mailbox, id).await?;
+        let (name, audio) = message.audio().ok_or_else(|| Error::NotFound(id.to_owned()))?;
+        if call.has(&audio.generation) {
+            return Ok(Reply::NotModified(audio.generation));
+        }
+        let range = range(&call, &audio.generation);
+        let database = &message.document.database;
+        match fetch::fetch(&app, &account.id, database, &message.id, &name, range).await {
+            // It was replaced just now, by audio that has another name.
+            Err(Error::NotFound(_)) if missed.as_ref() != Some(&name) => missed = Some(name),
+            served => {
+                let file_name = file_name(&message, mailbox.timezone(account), name.as_ref());
+                return Ok(Reply::Raw(response(served?, &file_name)));
+            }
+        }
     }
-    let served = fetch::fetch(
-        &app,
-        &account.id,
-        &message.document.database,
-        &message.id,
-        &name,
-        range(&call, &audio.generation),
-    )
-    .await?;
-    let zone = mailbox.timezone(account);
-    Ok(Reply::Raw(response(served, &file_name(&message, zone, name.as_ref()))))
 }
 
 fn response(served: Served, file_name: &str) -> Response {
