@@ -106,8 +106,8 @@ impl Walk {
         self.add_plan().await?;
         let mailbox = self.create_mailbox().await?;
         let message = self.leave_voicemail(&mailbox).await?;
-        self.read_back(&mailbox, &message).await?;
-        self.nothing_waits().await
+        self.nothing_waits().await?;
+        self.read_back(&mailbox, &message).await
     }
 
     fn accounts(&mut self) -> anyhow::Result<()> {
@@ -268,19 +268,6 @@ impl Walk {
         None
     }
 
-    async fn read_back(&mut self, mailbox: &str, message: &str) -> anyhow::Result<()> {
-        self.story.step("The audio is read back through the API");
-        let path = format!("/v2/accounts/{}/vmboxes/{mailbox}/messages/{message}/raw", self.account_id);
-        self.story.curl("GET", &format!("{}{path}", self.api.url()), true, "-o back.wav");
-        let started = Instant::now();
-        let answer = self.api.get(&path).await;
-        self.story.answer(&answer, started.elapsed());
-        expect(&answer, 200)?;
-        ensure!(answer.body == VOICEMAIL_WAV, "what was read back is not what was left");
-        self.story.good("byte for byte what was left");
-        Ok(())
-    }
-
     async fn nothing_waits(&mut self) -> anyhow::Result<()> {
         self.story.step("Nothing waits to be delivered");
         let path = format!("{}/deliveries", self.storage());
@@ -292,6 +279,22 @@ impl Walk {
         let answer = self.exchange(Method::GET, &path, None).await?;
         expect(&answer, 200)?;
         ensure!(answer.data() == json!([]), "a delivery is left");
+        Ok(())
+    }
+
+    async fn read_back(&mut self, mailbox: &str, message: &str) -> anyhow::Result<()> {
+        self.story.step("The audio is read back through the API");
+        let path = format!("/v2/accounts/{}/vmboxes/{mailbox}/messages/{message}/raw", self.account_id);
+        self.story.curl("GET", &format!("{}{path}", self.api.url()), true, "-o back.wav");
+        let reads = || self.s3.faults().seen().iter().filter(|seen| seen.method == "GET").count();
+        let before = reads();
+        let started = Instant::now();
+        let answer = self.api.get(&path).await;
+        self.story.answer(&answer, started.elapsed());
+        expect(&answer, 200)?;
+        ensure!(answer.body == VOICEMAIL_WAV, "what was read back is not what was left");
+        ensure!(reads() > before, "the S3 server was not asked for the object");
+        self.story.good("byte for byte what was left, and the S3 server was asked for it");
         Ok(())
     }
 

@@ -194,7 +194,6 @@ impl Answer {
     }
 
     /// The answer itself when it has this status; panics with the whole answer otherwise.
-    #[must_use]
     #[track_caller]
     pub fn expect_status(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self}");

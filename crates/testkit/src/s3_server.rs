@@ -1,11 +1,13 @@
 //! A real S3-compatible server in process: s3s-fs over a folder, with signatures, digests and conditional puts checked.
 //!
-//! Known to differ from the original: a missing bucket answers `NoSuchKey`; a 304 comes as 200; tagging and
-//! ListMultipartUploads are not there; an upload that fails its Content-MD5 is refused but its bytes have taken the
-//! object's place; keys near 180 bytes meet the file system's limit for names.
+//! Known to differ from the original: a 304 comes as 200; tagging and ListMultipartUploads are not there; two
+//! conditional puts at the same moment may both succeed; a key of more than about 165 bytes (130 for a multipart upload)
+//! meets the file system's limit for names and is a 500.
 //!
 //! Beside what s3s-fs does, this server can belong to a region and then answers as the original does when a signature
 //! names another one, with the right region in the answer; and it takes the script of [`Faults`].
+
+mod buckets;
 
 use crate::wire::{Answerer, Error, Faults, Listener};
 use axum::body::Body;
@@ -84,8 +86,7 @@ impl S3Builder {
             (None, None) => return Err(std::io::ErrorKind::NotFound.into()),
         };
         let (access_key, secret_key) = self.keys.unwrap_or_else(|| (ACCESS_KEY.to_owned(), SECRET_KEY.to_owned()));
-        let files = s3s_fs::FileSystem::new(&folder).map_err(|error| std::io::Error::other(format!("{error:?}")))?;
-        let mut builder = S3ServiceBuilder::new(files);
+        let mut builder = S3ServiceBuilder::new(buckets::Buckets::new(&folder)?);
         builder.set_auth(OnePair { access: access_key.clone(), secret: SecretKey::from(secret_key.clone()) });
         builder.set_validation(AnyBucketName);
         let answerer = answerer(builder.build(), self.region);
@@ -107,13 +108,13 @@ impl S3Server {
 
     /// Makes a bucket. It may exist already. Any name goes, also one that is no DNS label.
     pub fn bucket(&self, name: &str) -> &Self {
-        std::fs::create_dir_all(self.folder.join(name)).expect("a folder for the bucket");
+        buckets::make(&self.folder, name).expect("a folder for the bucket");
         self
     }
 
     /// Removes a bucket with all that is in it.
     pub fn remove_bucket(&self, name: &str) {
-        std::fs::remove_dir_all(self.folder.join(name)).expect("the bucket's folder can be removed");
+        buckets::remove(&self.folder, name).expect("the bucket's folder can be removed");
     }
 
     /// The access key that is accepted.
@@ -141,7 +142,7 @@ impl S3Server {
         format!("http://{}", self.address())
     }
 
-    /// The folder that holds one folder a bucket.
+    /// The folder that holds the buckets: `folder().join(BUCKET).join(KEY)` is an object's file.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
