@@ -181,7 +181,8 @@ impl Journal {
         let mut jobs = self.shared.ledger.read(question).await??;
         let next = if jobs.len() > limit { jobs.pop().map(|job| job.id) } else { None };
         let queue = self.queue();
-        jobs.retain_mut(|job| overlay(&queue, job));
+        // Not by what the file says: a confirmation is written a moment after it counts.
+        jobs.retain_mut(|job| overlay(&queue, job) && job.state != JobState::Reserved);
         Ok(Page { jobs, next })
     }
 

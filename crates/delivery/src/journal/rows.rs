@@ -196,7 +196,7 @@ pub(super) fn reservations(connection: &Connection) -> rusqlite::Result<Vec<Job>
 
 pub(super) fn list(connection: &Connection, scope: &str, start: u64, limit: usize) -> rusqlite::Result<Vec<Job>> {
     connection
-        .prepare_cached(&select("scope = ?1 AND id >= ?2 AND state <> 0 ORDER BY id LIMIT ?3"))?
+        .prepare_cached(&select("scope = ?1 AND id >= ?2 ORDER BY id LIMIT ?3"))?
         .query_map(params![scope, signed(start), rows(limit)], job)?
         .collect()
 }
