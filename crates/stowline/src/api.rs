@@ -23,6 +23,7 @@ pub mod account;
 pub mod authentication;
 pub mod call;
 pub mod deliveries;
+pub mod drain;
 pub mod envelope;
 pub mod error;
 pub mod health;

@@ -4,7 +4,6 @@
 
 use std::sync::Mutex;
 
-use axum::body::{Body, BodyDataStream};
 use axum::extract::Request;
 use futures_util::StreamExt;
 use http::HeaderMap;
@@ -13,6 +12,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::Verb;
+use super::drain::Drained;
 use super::error::Fault;
 use crate::app::accounts::Account;
 use crate::app::auth::Caller;
@@ -54,7 +54,7 @@ pub struct Upload {
     /// Its `Content-Type`, as sent.
     pub content_type: String,
     /// Its bytes. In a lock only because a body may not be shared between threads, and a call may.
-    pub stream: Mutex<BodyDataStream>,
+    pub stream: Mutex<Drained>,
 }
 
 impl Call {
@@ -121,6 +121,7 @@ impl Call {
 /// The fault that its path, query or body has.
 pub async fn read(app: &App, request: Request, request_id: &str) -> Result<Call, Fault> {
     let (parts, body) = request.into_parts();
+    let body = Drained::new(&parts.headers, body);
     let segments = segments(parts.uri.path())?;
     let query: Vec<(String, String)> =
         url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
@@ -138,7 +139,7 @@ pub async fn read(app: &App, request: Request, request_id: &str) -> Result<Call,
     let content_type = text(&call.headers, CONTENT_TYPE.as_str()).unwrap_or_default();
     if method != Verb::Get {
         if is_upload(&content_type, &call) {
-            call.upload = Some(Upload { content_type, stream: Mutex::new(body.into_data_stream()) });
+            call.upload = Some(Upload { content_type, stream: Mutex::new(body) });
         } else {
             let bytes = collect(app, &call.headers, body).await?;
             open_envelope(&mut call, &bytes)?;
@@ -179,15 +180,14 @@ fn is_upload(content_type: &str, call: &Call) -> bool {
     }
 }
 
-async fn collect(app: &App, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Fault> {
+async fn collect(app: &App, headers: &HeaderMap, mut body: Drained) -> Result<Vec<u8>, Fault> {
     let limit = app.config.api.max_upload_size;
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limit) {
         return Err(Error::TooLarge { limit }.into());
     }
     let mut bytes = Vec::new();
-    let mut stream = body.into_data_stream();
-    while let Some(chunk) = stream.next().await {
+    while let Some(chunk) = body.next().await {
         let chunk = chunk.map_err(|error| Error::Interrupted(error.to_string()))?;
         bytes.extend_from_slice(&chunk);
         if bytes.len() as u64 > limit {

@@ -23,7 +23,6 @@ use crate::app::media_types::{self, Group};
 use crate::app::{App, Error};
 
 mod decode;
-mod drain;
 mod names;
 
 /// What a multipart body may hold beside its file: headers, boundaries, JSON.
@@ -66,7 +65,7 @@ impl Upload {
     /// 413 when the body says that it is larger than a file may be, 400 when it is multipart and names no boundary.
     pub fn open(app: &App, call: &mut Call) -> Result<Option<Self>, Fault> {
         let Some(super::call::Upload { content_type, stream }) = call.upload.take() else { return Ok(None) };
-        let stream = drain::Drained::new(stream.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let stream = stream.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         let limit = app.config.api.max_upload_size;
         let header = |name: &str| call.headers.get(name).and_then(|value| value.to_str().ok());
         let essence = media_types::essence(&content_type);

@@ -1,5 +1,7 @@
 //! What an account's bytes wait for: shown, tried again now, or sent by today's plan.
 
+use std::time::{Duration, Instant};
+
 use delivery::{Job, JobId, JobState};
 use plan::AccountId;
 use serde_json::{Value, json};
@@ -69,18 +71,23 @@ pub async fn retry(app: &App, account: &AccountId, ids: Option<Vec<JobId>>) -> R
     app.journal.redrive(account.as_ref(), ids).await.map_err(journal)
 }
 
-/// Routes what waits by today's plan, then makes it due. Answers how many now go elsewhere.
+/// How long an attempt that runs is waited for before its delivery is left where it goes.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Routes what waits by today's plan, then makes it due. An attempt that runs is waited for a moment, since it may be about to fail. Answers
+/// how many now go elsewhere.
 ///
 /// # Errors
 /// [`Error::Unavailable`].
 pub async fn reroute(app: &App, account: &AccountId, ids: Option<Vec<JobId>>) -> Result<usize, Error> {
     let mut moved = 0;
     let mut start = None;
+    let until = Instant::now() + PATIENCE;
     loop {
         let page = app.journal.list(account.as_ref(), start, 500).await.map_err(journal)?;
-        for job in &page.jobs {
+        for job in page.jobs {
             let asked = ids.as_ref().is_none_or(|ids| ids.contains(&job.id));
-            if asked && matches!(job.state, JobState::Waiting | JobState::Parked) && reroute_one(app, job).await? {
+            if asked && reroute_when_idle(app, job, until).await? {
                 moved += 1;
             }
         }
@@ -93,10 +100,29 @@ pub async fn reroute(app: &App, account: &AccountId, ids: Option<Vec<JobId>>) ->
     Ok(moved)
 }
 
-async fn reroute_one(app: &App, job: &Job) -> Result<bool, Error> {
-    let jobs::Payload::Put(put) = jobs::Payload::read(job)? else { return Ok(false) };
-    let Some(rerouted) = deposit::rerouted(app, &put).await? else { return Ok(false) };
+async fn reroute_when_idle(app: &App, mut job: Job, until: Instant) -> Result<bool, Error> {
+    loop {
+        let rerouted =
+            if job.state == JobState::Running { Err(delivery::Error::Running) } else { reroute_one(app, &job).await? };
+        match rerouted {
+            Ok(moved) => return Ok(moved),
+            Err(delivery::Error::Running) if Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(20)).await
+            }
+            Err(delivery::Error::Running | delivery::Error::Unknown) => return Ok(false),
+            Err(error) => return Err(journal(error)),
+        }
+        match app.journal.get(job.id).await.map_err(journal)? {
+            Some(again) => job = again,
+            None => return Ok(false),
+        }
+    }
+}
+
+/// The inner error says why the job could not be changed.
+async fn reroute_one(app: &App, job: &Job) -> Result<Result<bool, delivery::Error>, Error> {
+    let jobs::Payload::Put(put) = jobs::Payload::read(job)? else { return Ok(Ok(false)) };
+    let Some(rerouted) = deposit::rerouted(app, &put).await? else { return Ok(Ok(false)) };
     let (body, lane) = rerouted.update()?;
-    app.journal.update_body(job.id, body, lane).await.map_err(journal)?;
-    Ok(true)
+    Ok(app.journal.update_body(job.id, body, lane).await.map(|()| true))
 }

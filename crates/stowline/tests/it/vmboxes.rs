@@ -302,7 +302,12 @@ async fn what_is_no_fit_upload_leaves_nothing() {
     api.upload(Method::PUT, &raw, "audio/wav", endless.clone()).await.expect_status(413);
     let (kind, body) = json_last("{}", "audio/wav", &endless);
     api.upload(Method::PUT, &path, &kind, body).await.expect_status(413);
-    api.upload(Method::PUT, &path, "image/png", endless).await.expect_status(413);
+    api.upload(Method::PUT, &path, "image/png", endless.clone()).await.expect_status(413);
+    api.upload(Method::PUT, &path, "application/json", endless.clone()).await.expect_status(413);
+    api.upload(Method::PUT, &path.replace("/messages", "/nothing"), "audio/wav", endless.clone())
+        .await
+        .expect_status(404);
+    api.anonymous().upload(Method::PUT, &path, "audio/wav", endless).await.expect_status(401);
     // What is exactly as large as may be is taken.
     let fits = "x".repeat(100_000);
     api.upload(Method::PUT, &raw, "audio/wav", fits.clone()).await.expect_status(201);
