@@ -84,6 +84,8 @@ fn account_owner_id_attachment() -> Vec<Field> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -96,5 +98,42 @@ mod tests {
             assert_eq!(marked, kind.secrets, "{name}");
             assert!(schema["_id"].as_str().unwrap().starts_with("storage.attachment."));
         }
+    }
+
+    #[test]
+    fn the_schemas_say_what_settings_may_be() {
+        let schemas = plan::schema::Schemas::new(schemas().iter().map(|(name, schema)| (*name, schema))).unwrap();
+        let faults = |handler: &str, settings: Value| {
+            let id = "e3e26e06a4b1465599e6dc9e1516fd8b";
+            let mut document = json!({"attachments": {id: {"handler": handler, "settings": settings}}});
+            let violations = schemas.validate(&mut document);
+            violations
+                .iter()
+                .map(|(path, code, _)| format!("{} {code}", path.rsplit('.').next().unwrap_or(path)))
+                .collect::<Vec<_>>()
+        };
+        let s3 = json!({"bucket": "my_kazoo_bucket_name", "key": "AKIA", "secret": "s/+"});
+        assert_eq!(faults("s3", s3), [""; 0]);
+        let s3 = json!({"bucket": "recordings", "key": "AKIA", "secret": "s", "host": "127.0.0.1", "port": "9000", "scheme": "http",
+            "region": "eu-west-1", "bucket_access_method": "auto", "bucket_after_host": "false", "upload_timeout": 5,
+            "field_list": [{"arg": "id"}, {"group": [{"const": "_"}]}], "folder_base_path": "x"});
+        assert_eq!(faults("s3", s3), [""; 0]);
+        for (handler, settings, fault) in [
+            ("s3", json!({"bucket": "short", "key": "k", "secret": "s"}), "bucket minLength"),
+            ("s3", json!({"bucket": "with blank", "key": "k", "secret": "s"}), "bucket pattern"),
+            ("s3", json!({"bucket": "recordings", "secret": "s"}), "key required"),
+            ("s3", json!({"bucket": "recordings", "key": "k", "secret": "s", "scheme": "ftp"}), "scheme enum"),
+            ("s3", json!({"bucket": "recordings", "key": "k", "secret": "s", "port": 0}), "port minimum"),
+            ("http", json!({"url": "ftp://example.org"}), "url pattern"),
+            ("http", json!({}), "url required"),
+            ("http", json!({"url": "http://h/", "verb": "patch"}), "verb enum"),
+        ] {
+            let found = faults(handler, settings.clone());
+            assert!(found.iter().any(|found| found == fault), "{settings}: {found:?}");
+        }
+        assert_eq!(
+            faults("http", json!({"url": "https://me:pw@h/i.cgi?x=", "verb": "POST", "send_multipart": true})),
+            [""; 0]
+        );
     }
 }

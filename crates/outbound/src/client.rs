@@ -38,7 +38,8 @@ impl Default for Timeouts {
 /// The HTTP client. Cloning gives another handle on the same connections.
 #[derive(Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    pooled: reqwest::Client,
+    fresh: reqwest::Client,
     policy: Arc<Policy>,
     timeouts: Timeouts,
 }
@@ -64,7 +65,7 @@ impl Client {
 
     pub(crate) fn with_lookup(policy: Arc<Policy>, timeouts: Timeouts, lookup: Lookup) -> Result<Self, Error> {
         install_tls();
-        let builder = || {
+        let builder = |kept: usize| {
             reqwest::Client::builder()
                 .user_agent(concat!("stowline/", env!("CARGO_PKG_VERSION")))
                 .no_proxy()
@@ -76,14 +77,17 @@ impl Client {
                 .connect_timeout(timeouts.connect)
                 // Shorter than the patience of common servers: a connection that they are about to close is not used again.
                 .pool_idle_timeout(Duration::from_secs(15))
+                .pool_max_idle_per_host(kept)
                 .dns_resolver(Resolver::new(policy.clone(), lookup.clone()))
         };
-        let http = builder().build().or_else(|error| {
-            tracing::warn!(%error, "the machine has no certificate authorities: https will fail, http works");
-            builder().tls_certs_only([]).build()
-        });
-        let http = http.map_err(|error| Error::of(error, "setting up the client"))?;
-        Ok(Self { http, policy, timeouts })
+        let build = |kept| {
+            let built = builder(kept).build().or_else(|error| {
+                tracing::warn!(%error, "the machine has no certificate authorities: https will fail, http works");
+                builder(kept).tls_certs_only([]).build()
+            });
+            built.map_err(|error| Error::of(error, "setting up the client"))
+        };
+        Ok(Self { pooled: build(usize::MAX)?, fresh: build(0)?, policy, timeouts })
     }
 
     /// The policy that holds for every request.
@@ -100,27 +104,51 @@ impl Client {
 
     /// Sends a request once and gives back the answer, whatever its status; redirects are answers too.
     ///
+    /// A GET, HEAD or DELETE whose connection ends before an answer begins is sent on a new one: a server may close a used connection at
+    /// any time, and then nobody has read the request. With a body there is no such second chance.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Denied`] before anything is sent or when the name leads to forbidden addresses only;
     /// the other kinds when no answer began.
     pub async fn send(&self, request: Request) -> Result<Response, Error> {
         self.policy.check_url(&request.url)?;
+        let again = second_chance(&request);
+        match (self.send_once(request).await, again) {
+            (Err(error), Some(again)) if error.kind() == ErrorKind::Closed => self.send_once(again).await,
+            (sent, _) => sent,
+        }
+    }
+
+    async fn send_once(&self, request: Request) -> Result<Response, Error> {
         let subject = redact(&request.url);
         let length = request.body.length();
         let progress = Arc::new(Progress::new(length));
         let idle = self.timeouts.idle;
         let answer = idle + Duration::from_secs(length.min(IN_BUFFERS).div_ceil(SLOWEST));
-        let outgoing = outgoing(&self.http, request, &progress).map_err(|error| Error::of(error, &subject))?;
+        let http = if request.fresh { &self.fresh } else { &self.pooled };
+        let outgoing = outgoing(http, request, &progress).map_err(|error| Error::of(error, &subject))?;
         tokio::select! {
             biased;
-            answered = self.http.execute(outgoing) => match answered {
+            answered = http.execute(outgoing) => match answered {
                 Ok(answered) => Ok(Response::new(answered, subject, idle)),
                 Err(error) => Err(Error::of(error, &subject)),
             },
             () = progress.stalled(idle, answer) => Err(Error::new(ErrorKind::Timeout, subject)),
         }
     }
+}
+
+/// The same request for a new connection, where it is harmless to send it twice and it may have met a used one.
+fn second_chance(request: &Request) -> Option<Request> {
+    let harmless = matches!(request.method, Method::GET | Method::HEAD | Method::DELETE);
+    (harmless && !request.fresh && matches!(request.body, Body::Empty)).then(|| Request {
+        method: request.method.clone(),
+        url: request.url.clone(),
+        headers: request.headers.clone(),
+        body: Body::Empty,
+        fresh: true,
+    })
 }
 
 impl std::fmt::Debug for Client {
@@ -131,7 +159,7 @@ impl std::fmt::Debug for Client {
 
 /// The request in the client library's form, its body watched.
 fn outgoing(http: &reqwest::Client, request: Request, progress: &Arc<Progress>) -> reqwest::Result<reqwest::Request> {
-    let Request { method, url, mut headers, body } = request;
+    let Request { method, url, mut headers, body, .. } = request;
     let length = body.length();
     headers.remove(header::EXPECT);
     if length > 0 || method == Method::PUT || method == Method::POST {

@@ -5,7 +5,7 @@
 //! * **No forbidden address is reached.** [`Policy`] judges addresses, not names: the literal ones before a request, the
 //!   resolved ones when the connection is made, so that a name which answers differently the second time gains nothing. A
 //!   redirect is a new request and is judged again.
-//! * **Nothing ambient.** No proxy from the environment, no redirect on its own account, no cookie, no retry.
+//! * **Nothing ambient.** No proxy from the environment, no redirect on its own account, no cookie, no retry of what may have been done.
 //! * **A stuck transfer ends, a slow one does not.** There is no limit on the whole; there is one on standing still.
 //! * **Nothing secret leaves in an error.** URLs in errors are [redacted](redact), and credentials are in no `Debug`.
 //!

@@ -25,13 +25,16 @@ pub struct Request {
     pub headers: HeaderMap,
     /// What is sent.
     pub body: Body,
+    /// Whether it must not take a connection that was used before. A server that refuses a request before it has read its body may
+    /// close the connection a moment later: what follows such a refusal takes a new one.
+    pub fresh: bool,
 }
 
 impl Request {
     /// A request without headers or body.
     #[must_use]
     pub fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: HeaderMap::new(), body: Body::Empty }
+        Self { method, url, headers: HeaderMap::new(), body: Body::Empty, fresh: false }
     }
 }
 

@@ -174,6 +174,7 @@ impl Http {
                 url: trail.current().clone(),
                 headers: headers.clone(),
                 body: body(),
+                fresh: trail.moved(),
             };
             let sent = self.client.send(request).await;
             let response = sent.map_err(|error| Error::on_the_way(operation, trail.current(), error))?;

@@ -166,6 +166,12 @@ impl Bucket {
         match self.send_whole(key, payload, &body, true).await {
             Ok(told) => self.prove(key, payload, told).await,
             Err(error) if is_taken(&error) => self.compare(key, payload, error).await,
+            // Lost was perhaps only the answer: a server that says no before it has read a body may close on us.
+            Err(error) if error.kind() == ErrorKind::Interrupted => match self.earlier(key, payload).await {
+                Ok(Some(found)) => Ok(found),
+                Err(other) if is_taken(&other) => Err(other),
+                _ => Err(error),
+            },
             Err(error) if is_unconditional(&error) => {
                 let put = self.put_after_a_look(key, payload, &body).await;
                 if put.is_ok() {

@@ -71,3 +71,85 @@ impl Handler for Observe {
         self.inner.at_least_once()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    /// Remembers the names and labels of what is recorded.
+    #[derive(Default)]
+    struct Seen(Arc<Mutex<Vec<String>>>);
+
+    struct Discard;
+
+    impl HistogramFn for Discard {
+        fn record(&self, _: f64) {}
+    }
+
+    impl Recorder for Seen {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+            Counter::noop()
+        }
+        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::noop()
+        }
+        fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+            let labels: Vec<String> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+            self.0.lock().unwrap().push(format!("{}{{{}}}", key.name(), labels.join(",")));
+            Histogram::from_arc(Arc::new(Discard))
+        }
+    }
+
+    #[derive(Debug)]
+    struct Refused;
+
+    #[async_trait]
+    impl Handler for Refused {
+        async fn put(&self, _: &Location, _: &Payload, _: &PutKey) -> Result<Receipt, Error> {
+            Err(Error::new(Operation::Put, ErrorKind::Refused, ""))
+        }
+
+        async fn fetch(&self, _: &Receipt, _: Option<ByteRange>, _: &Value) -> Result<Body, Error> {
+            Err(Error::new(Operation::Fetch, ErrorKind::NotFound, ""))
+        }
+
+        async fn delete(&self, _: &Receipt) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_operation_is_counted_by_its_outcome() {
+        let seen = Seen::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        metrics::with_local_recorder(&seen, || {
+            runtime.block_on(async {
+                let observed = Observe::new(Arc::new(Refused), "pigeon");
+                let receipt: Receipt = serde_json::from_str(
+                    r#"{"handler":"","location":"a","destination":"","length":0,"content_type":"","sha256":"","assurance":"length"}"#,
+                )
+                .unwrap();
+                let put = observed.put(&receipt.location, &Payload::bytes("", ""), &PutKey::default()).await;
+                put.unwrap_err();
+                observed.fetch(&receipt, None, &Value::Null).await.unwrap_err();
+                observed.delete(&receipt).await.unwrap();
+            });
+        });
+        assert_eq!(
+            *seen.0.lock().unwrap(),
+            [
+                "stowline_handler_seconds{handler=pigeon,operation=put,outcome=refused}",
+                "stowline_handler_seconds{handler=pigeon,operation=fetch,outcome=not_found}",
+                "stowline_handler_seconds{handler=pigeon,operation=delete,outcome=ok}",
+            ]
+        );
+    }
+}

@@ -181,3 +181,71 @@ async fn what_is_slow_but_moves_arrives() {
         "longer in all than the idle time, and never still that long"
     );
 }
+
+#[tokio::test]
+async fn a_fresh_request_takes_no_used_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let counter = accepted.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            counter.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                let mut buffer = [0; 1024];
+                while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+                }
+            });
+        }
+    });
+    let client = Client::new(open()).unwrap();
+    for (fresh, connections) in [(false, 1), (false, 1), (true, 2), (true, 3), (false, 3)] {
+        let mut sent = request(Method::GET, &format!("http://{address}/"), Body::Empty);
+        sent.fresh = fresh;
+        assert_eq!(text(&client, sent).await, "ok");
+        assert_eq!(accepted.load(Ordering::SeqCst), connections, "fresh: {fresh}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_meanwhile_is_no_failure() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        // Each connection answers once, reads one request more, and closes without a word.
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut buffer = [0; 1024];
+                let _ = stream.read(&mut buffer).await;
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+                let _ = stream.read(&mut buffer).await;
+            });
+        }
+    });
+    let client = Client::new(open()).unwrap();
+    let url = format!("http://{address}/");
+    for method in [Method::GET, Method::GET, Method::DELETE] {
+        assert_eq!(text(&client, request(method, &url, Body::Empty)).await, "ok");
+    }
+}
+
+#[tokio::test]
+async fn what_may_have_been_done_is_sent_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let counter = accepted.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            counter.fetch_add(1, Ordering::SeqCst);
+            let _ = stream.read(&mut [0; 1024]).await;
+        }
+    });
+    let client = Client::new(open()).unwrap();
+    for (method, connections) in [(Method::PUT, 1), (Method::POST, 2), (Method::GET, 4)] {
+        let error = client.send(request(method, &format!("http://{address}/"), Body::Empty)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Closed);
+        assert_eq!(accepted.load(Ordering::SeqCst), connections);
+    }
+}

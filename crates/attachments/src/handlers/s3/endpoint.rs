@@ -32,6 +32,7 @@ pub(super) struct Endpoint {
     bucket: String,
     vhost: bool,
     region: Option<String>,
+    has_regions: bool,
 }
 
 impl Endpoint {
@@ -71,7 +72,8 @@ impl Endpoint {
         let port = settings.port("port")?;
         let vhost = asked && is_label(&bucket) && server.has_subdomains();
         let region = said.map(str::to_owned).or_else(|| server.region());
-        let endpoint = Self { scheme, server, port, bucket, vhost, region };
+        let has_regions = server == Server::Amazon;
+        let endpoint = Self { scheme, server, port, bucket, vhost, region, has_regions };
         // Whatever is wrong with host and port shows here and not at the first upload.
         endpoint.url(DEFAULT_REGION, None, None)?;
         Ok(endpoint)
@@ -84,7 +86,13 @@ impl Endpoint {
 
     /// Whether a bucket may lie in any region, and has to be asked.
     pub(super) fn has_regions(&self) -> bool {
-        self.server == Server::Amazon
+        self.has_regions
+    }
+
+    /// The same, as if it were one of Amazon's.
+    #[cfg(test)]
+    pub(super) fn with_regions(self) -> Self {
+        Self { has_regions: true, ..self }
     }
 
     /// Which destination this is, whatever its region: `https://s3.amazonaws.com:443/bucket`.

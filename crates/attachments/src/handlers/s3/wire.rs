@@ -144,7 +144,7 @@ impl Wire {
             self.found.get_or_try_init(|| self.find_region(ask.operation)).await?;
         }
         let region = self.region();
-        let refusal = match self.once(ask, &region).await? {
+        let refusal = match self.once(ask, &region, false).await? {
             Ok(told) => return Ok(told),
             Err(refusal) => refusal,
         };
@@ -154,7 +154,7 @@ impl Wire {
             Some(other) => {
                 // Signed for the wrong region, so nothing was done: the same once more, for the right one.
                 self.keep_region(other.clone());
-                self.once(ask, &other).await?.map_err(|refusal| refusal.error())
+                self.once(ask, &other, true).await?.map_err(|refusal| refusal.error())
             }
         }
     }
@@ -162,7 +162,7 @@ impl Wire {
     /// Asks where the bucket lies. Whoever is refused is told all the same; who is told nothing stays with the default.
     async fn find_region(&self, operation: Operation) -> Result<(), Error> {
         let ask = Ask { key: None, ..Ask::new(operation, Method::HEAD, "") };
-        let told = match self.once(&ask, DEFAULT_REGION).await? {
+        let told = match self.once(&ask, DEFAULT_REGION, false).await? {
             Ok(told) => region_of(told.response.headers()),
             Err(refusal) => refusal.region(),
         };
@@ -172,10 +172,10 @@ impl Wire {
         Ok(())
     }
 
-    async fn once(&self, ask: &Ask<'_>, region: &str) -> Result<Result<Told, Refusal>, Error> {
+    async fn once(&self, ask: &Ask<'_>, region: &str, fresh: bool) -> Result<Result<Told, Refusal>, Error> {
         let url = self.endpoint.url(region, ask.key, ask.query)?;
         let headers = self.signed(ask, &url, region).await?;
-        let request = Request { method: ask.method.clone(), url: url.clone(), headers, body: (ask.body)() };
+        let request = Request { method: ask.method.clone(), url: url.clone(), headers, body: (ask.body)(), fresh };
         let lost = |error| Error::on_the_way(ask.operation, &url, error);
         let response = self.client.send(request).await.map_err(lost)?;
         if response.status().is_success() {
@@ -232,5 +232,52 @@ fn kind(status: http::StatusCode, code: Option<&str>) -> ErrorKind {
         // An error in a good answer, in a word that we do not know.
         _ if status.is_success() => ErrorKind::Unavailable,
         _ => ErrorKind::of_status(status),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use outbound::Policy;
+    use testkit::{Fault, S3Server};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn where_a_bucket_may_lie_anywhere_it_is_asked_once() {
+        let server = S3Server::builder().region("eu-central-1").start().unwrap();
+        server.bucket("recordings");
+        let settings = server.settings("recordings");
+        let endpoint = Endpoint::read(settings.as_object().unwrap()).unwrap().with_regions();
+        let client = Client::new(Arc::new(Policy::new(vec!["127.0.0.0/8".parse().unwrap()]))).unwrap();
+        let wire = Wire::new(client, endpoint, Secret::new(server.access_key()), Secret::new(server.secret_key()));
+        // Nobody there is no answer: it is asked again the next time.
+        server.faults().next([Fault::Reset, Fault::Reset]);
+        let ask = Ask::new(Operation::Put, Method::PUT, "a");
+        assert_eq!(wire.ask(&ask).await.map(|_| ()).unwrap_err().kind(), ErrorKind::Interrupted);
+        for _ in 0..2 {
+            wire.ask(&ask).await.map(|_| ()).unwrap();
+        }
+        assert_eq!(wire.region(), "eu-central-1");
+        let seen: Vec<String> =
+            server.faults().seen().iter().map(|seen| format!("{} {}", seen.method, seen.path)).collect();
+        let (head, put) = ("HEAD /recordings", "PUT /recordings/a");
+        assert_eq!(seen, [head, head, head, put, put]);
+    }
+
+    #[test]
+    fn a_region_of_a_servers_choice_cannot_lead_elsewhere() {
+        for evil in ["evil.example.org/", "x.evil.org", "", "A"] {
+            let headers =
+                HeaderMap::from_iter([(HeaderName::from_static(BUCKET_REGION), HeaderValue::from_str(evil).unwrap())]);
+            assert_eq!(region_of(&headers), None, "{evil}");
+        }
+    }
+
+    #[test]
+    fn the_digest_of_nothing_is_right() {
+        use sha2::Digest;
+        assert_eq!(hex::encode(sha2::Sha256::digest(b"")), NOTHING);
     }
 }

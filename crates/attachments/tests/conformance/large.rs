@@ -1,0 +1,151 @@
+//! A payload of any length is stored, and memory does not grow with it.
+
+use std::io::Write;
+use std::path::Path;
+
+use attachments::{Assurance, ByteRange, ErrorKind, Location, Payload, PutKey};
+use md5::Md5;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use testkit::{Fault, HttpStore};
+
+use crate::fixture::{BUCKET, Fixture, S3, key, noise, object, open, place, pool};
+
+const MEGABYTE: usize = 1 << 20;
+
+/// A file of so many megabytes, none like another, and the payload that it is.
+fn file(folder: &Path, megabytes: usize) -> Payload {
+    let path = folder.join("large");
+    let mut file = std::fs::File::create(&path).unwrap();
+    let (mut sha256, mut md5) = (Sha256::new(), Md5::new());
+    let mut piece = noise(MEGABYTE).to_vec();
+    for n in 0..megabytes {
+        piece[..8].copy_from_slice(&(n as u64).to_le_bytes());
+        file.write_all(&piece).unwrap();
+        sha256.update(&piece);
+        md5.update(&piece);
+    }
+    Payload::file(path, "audio/wav", (megabytes * MEGABYTE) as u64, sha256.finalize().into(), md5.finalize().into())
+}
+
+/// Bytes of this process's memory, the most there were.
+fn peak() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+}
+
+#[tokio::test]
+async fn a_large_payload_goes_in_parts_in_little_memory() {
+    let (folder, s3) = (tempfile::tempdir().unwrap(), S3::start());
+    let payload = file(folder.path(), 160);
+    let place = place("s3", &s3.settings(), "d1", "call.wav");
+    let (handler, key) = (open(&s3), key("d1", "call.wav"));
+    let before = peak();
+    let receipt = handler.put(&place, &payload, &key).await.unwrap();
+    let grown = peak().saturating_sub(before);
+    assert!(grown < 64 * MEGABYTE, "{} MB more for a payload of 160", grown / MEGABYTE);
+    assert_eq!(receipt.assurance, Assurance::Checksum);
+    let parts = s3.server.faults().seen().iter().filter(|seen| seen.query.starts_with("partNumber=")).count();
+    assert_eq!(parts, 20);
+    assert_eq!(s3.server.keys(BUCKET).len(), 1);
+
+    // Once more: one look, and not a byte.
+    let requests = s3.server.faults().seen().len();
+    let again = handler.put(&place, &payload, &key).await.unwrap();
+    assert_eq!((again.sha256, again.etag.clone()), (receipt.sha256.clone(), receipt.etag.clone()));
+    assert_eq!(s3.server.faults().seen().len(), requests + 1);
+
+    let mut digest = Sha256::new();
+    let mut body = handler.fetch(&receipt, None, &Value::Null).await.unwrap();
+    while let Some(piece) = futures_util::StreamExt::next(&mut body.stream).await {
+        digest.update(piece.unwrap());
+    }
+    assert_eq!(hex::encode(digest.finalize()), receipt.sha256);
+    let part = handler.fetch(&receipt, Some(ByteRange::FromTo(8 << 20, (8 << 20) + 7)), &Value::Null).await.unwrap();
+    assert_eq!(part.read(100).await.unwrap(), 8_u64.to_le_bytes().to_vec());
+
+    // Something else of that size is a conflict, and what is there stays.
+    let other = Payload::bytes(noise(20 * MEGABYTE), "audio/wav");
+    assert_eq!(handler.put(&place, &other, &key).await.unwrap_err().kind(), ErrorKind::Conflict);
+}
+
+#[tokio::test]
+async fn a_large_payload_that_fails_leaves_no_parts() {
+    let (folder, s3) = (tempfile::tempdir().unwrap(), S3::start());
+    let payload = file(folder.path(), 40);
+    let place = place("s3", &s3.settings(), "d1", "call.wav");
+    let (handler, key) = (open(&s3), key("d1", "call.wav"));
+    let fails = |part: &'static str, fault: Fault| {
+        s3.server
+            .faults()
+            .rule(move |seen| (seen.query.contains(part) && seen.method != "DELETE").then(|| fault.clone()));
+    };
+    let abandoned = || s3.server.faults().seen().iter().filter(|seen| seen.method == "DELETE").count();
+    for (n, (part, fault, kinds)) in [
+        ("partNumber=3", Fault::unavailable(), &[ErrorKind::Unavailable][..]),
+        ("partNumber=2", Fault::CorruptUpload, &[ErrorKind::Mismatch, ErrorKind::Unavailable]),
+        // The answer to the last step begins with 200 and ends in an error.
+        (
+            "uploadId=",
+            Fault::status(200).with_body(
+                "<?xml version=\"1.0\"?><Error><Code>InternalError</Code><Message>try again</Message></Error>",
+            ),
+            &[ErrorKind::Unavailable],
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let only_complete = part == "uploadId=";
+        match only_complete {
+            false => fails(part, fault),
+            true => s3.server.faults().rule(move |seen| {
+                (seen.method == "POST" && seen.query.starts_with("uploadId=")).then(|| fault.clone())
+            }),
+        }
+        let error = handler.put(&place, &payload, &key).await.unwrap_err();
+        assert!(kinds.contains(&error.kind()), "{part}: {error:?}");
+        assert_eq!(abandoned(), n + 1, "{part}: the parts are removed");
+        assert!(s3.server.keys(BUCKET).is_empty(), "{part}");
+        s3.server.faults().heal();
+    }
+    let receipt = handler.put(&place, &payload, &key).await.unwrap();
+    assert_eq!(receipt.assurance, Assurance::Checksum);
+}
+
+#[tokio::test]
+async fn who_stops_waiting_leaves_no_parts_either() {
+    let (folder, s3) = (tempfile::tempdir().unwrap(), S3::start());
+    let payload = file(folder.path(), 40);
+    let place = place("s3", &s3.settings(), "d1", "call.wav");
+    let (handler, key) = (open(&s3), key("d1", "call.wav"));
+    s3.server.faults().rule(|seen| seen.query.starts_with("partNumber=5").then_some(Fault::BlackHole));
+    let waiting = tokio::spawn(async move { handler.put(&place, &payload, &key).await.map(|_| ()) });
+    // A look, the beginning, five parts.
+    s3.server.faults().wait_for(7, std::time::Duration::from_secs(60)).await;
+    waiting.abort();
+    assert!(waiting.await.unwrap_err().is_cancelled());
+    s3.server.faults().wait_for(8, std::time::Duration::from_secs(60)).await;
+    assert_eq!(s3.server.faults().seen().last().unwrap().method, "DELETE");
+}
+
+#[tokio::test]
+async fn a_large_payload_is_streamed_to_a_web_server() {
+    let (folder, store) = (tempfile::tempdir().unwrap(), HttpStore::start());
+    let payload = file(folder.path(), 160);
+    // The store takes everything and keeps nothing: only our own memory is measured. One name for all, so nothing is read back.
+    store.faults().always(Fault::swallow());
+    for settings in [json!({}), json!({"send_multipart": true, "base64_encode_data": true})] {
+        let mut settings = object(settings);
+        settings.insert("url".into(), store.url().into());
+        let handler = pool().open("http", &settings).unwrap();
+        let nowhere: Location = serde_json::from_value("all".into()).unwrap();
+        let before = peak();
+        let receipt = handler.put(&nowhere, &payload, &PutKey::default()).await.unwrap();
+        let grown = peak().saturating_sub(before);
+        assert!(grown < 64 * MEGABYTE, "{} MB more for a payload of 160", grown / MEGABYTE);
+        assert_eq!(receipt.assurance, Assurance::Acknowledged);
+        assert!(receipt.shared);
+    }
+}
