@@ -9,6 +9,7 @@ mod delivery;
 mod fixture;
 mod http_handler;
 mod malformed;
+mod powercut;
 mod program;
 mod rights;
 mod secrets;
