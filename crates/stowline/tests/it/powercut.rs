@@ -154,7 +154,7 @@ async fn found(program: &Program, promises: &BTreeSet<String>) -> anyhow::Result
 /// The first loss, looked for at each moment when something new had been promised, and at the end.
 fn first_loss(trace: &Trace, mode: Mode, ignore: &[String], runtime: &tokio::runtime::Runtime) -> Option<String> {
     let mut known = BTreeSet::new();
-    let end = trace.cuts().last().copied();
+    let end = trace.cuts(mode).last().copied();
     trace.replay(mode, ignore, |cut| {
         let promises = promised(cut.told());
         if promises == known && Some(cut.at()) != end {
