@@ -179,7 +179,7 @@ impl Walk {
         self.story.say(
             "The settings are the article's: bucket, key, secret. The demo adds `host`, `port` and `scheme`, and only those, because\n\
              this bucket is on the loopback address and not at Amazon. Before the document is saved, a small test object is written to\n\
-             the bucket and read back: wrong credentials would be a 400 with Amazon's own words.",
+             the bucket and read back: wrong credentials would be a 400 with the store's own words.",
         );
         let settings = json!({
             "bucket": BUCKET, "key": S3_KEY, "secret": S3_SECRET,
@@ -334,7 +334,7 @@ impl Walk {
         story.curl("GET", &format!("{base}/storage?pretty_print=true"), true, "");
         story.curl("GET", &format!("{base}/storage/deliveries?pretty_print=true"), true, "");
         story.command(&format!(
-            "curl -s --aws-sigv4 aws:amz:us-east-1:s3 --user '{S3_KEY}:{S3_SECRET}' \"{}/{BUCKET}?list-type=2\"",
+            "curl -s --aws-sigv4 aws:amz:us-east-1:s3 -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' --user '{S3_KEY}:{S3_SECRET}' \"{}/{BUCKET}?list-type=2\"",
             self.s3.url()
         ));
         story.say("A wrong secret is refused before it is saved:");
