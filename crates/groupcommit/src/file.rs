@@ -39,8 +39,12 @@ pub(crate) fn open_writer(path: &Path, checkpoint: Checkpoint, pages: Arc<Atomic
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     prepare(&connection)?;
-    let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
-    if mode != "wal" {
+    // To its last row: the change is committed after the first, and who stops there does not hear that it failed.
+    let modes = connection
+        .prepare("PRAGMA journal_mode=WAL")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<Vec<String>, _>>()?;
+    if modes != ["wal"] {
         return Err(io::Error::other("the file system does not support a write-ahead log").into());
     }
     connection.execute_batch(

@@ -89,14 +89,19 @@ impl Cut<'_> {
 }
 
 impl Trace {
-    /// The moments that differ for a test: after each act save plain writes, and the end.
-    pub fn cuts(&self) -> Vec<usize> {
-        let telling = |act: &Act| !matches!(act, Act::Write { .. } | Act::SyncBegins { .. });
-        let mut cuts: Vec<usize> = (1..=self.acts.len()).filter(|&at| telling(&self.acts[at - 1])).collect();
-        if cuts.last() != Some(&self.acts.len()) {
-            cuts.push(self.acts.len());
-        }
-        cuts
+    /// The moments that differ for a test: those at which something was told, or at which other things survive than just before.
+    pub fn cuts(&self, mode: Mode) -> Vec<usize> {
+        let counts = |act: &Act| match act {
+            Act::Write { .. } => mode == Mode::Written,
+            Act::SyncBegins { .. } => false,
+            _ => true,
+        };
+        (1..=self.acts.len()).filter(|&at| at == self.acts.len() || counts(&self.acts[at - 1])).collect()
+    }
+
+    /// The moment after the last act.
+    pub fn end(&self) -> usize {
+        self.acts.len()
     }
 
     /// The classes of syncs that succeeded, each once, in the order of their first appearance.
@@ -124,7 +129,7 @@ impl Trace {
 
     /// Walks through all [`Trace::cuts`] in order and shows each to `look`, until that answers with something.
     pub fn replay<T>(&self, mode: Mode, ignore: &[Class], look: impl FnMut(&Cut<'_>) -> Option<T>) -> Option<T> {
-        self.walk(mode, ignore, &self.cuts(), look)
+        self.walk(mode, ignore, &self.cuts(mode), look)
     }
 
     /// The acts before a cut, newest last, one line each: for the message of a test that failed there.
@@ -132,6 +137,21 @@ impl Trace {
         let from = at.saturating_sub(lines);
         let line = |(n, act): (usize, &Act)| format!("{:5} {act}\n", from + n + 1);
         self.acts[from..at].iter().enumerate().map(line).collect()
+    }
+
+    /// This recording and then another one, of a program that was started in the same folder when the first had ended. What the first left
+    /// written and not synced is still so.
+    #[must_use]
+    pub fn then(mut self, next: Self) -> Self {
+        // Even numbers for the syncs of the first, odd ones for those of the second.
+        for act in &mut self.acts {
+            act.renumber(|call| call * 2);
+        }
+        self.acts.extend(next.acts.into_iter().map(|mut act| {
+            act.renumber(|call| call * 2 + 1);
+            act
+        }));
+        self
     }
 
     fn walk<T>(
@@ -185,7 +205,8 @@ pub struct Recording {
 impl Recording {
     /// Starts `command` and records what it does in `folder`, which must exist.
     ///
-    /// `faults` are injections in strace's own words, such as `fsync:error=EIO:when=3` (counted for each thread by itself).
+    /// `faults` are injections in strace's own words, such as `fsync:error=EIO:when=3` or `pwrite64:signal=SIGKILL:when=20` (counted for each
+    /// thread by itself).
     ///
     /// # Errors
     /// `strace` cannot be started, or the folder cannot be read.

@@ -85,7 +85,7 @@ fn a_power_cut_loses_nothing_that_was_acknowledged() {
         return;
     }
     let (_folder, trace) = recorded(Part::Half, &[]);
-    let all = trace.story(*trace.cuts().last().unwrap(), usize::MAX);
+    let all = trace.story(trace.end(), usize::MAX);
     assert!(all.contains("@end"), "the child came to its end: {all}");
     for mode in [Mode::Strict, Mode::Names, Mode::Written] {
         assert_nothing_lost(&trace, mode);

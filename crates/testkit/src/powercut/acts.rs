@@ -63,6 +63,15 @@ pub(super) enum Act {
     Told(Vec<u8>),
 }
 
+impl Act {
+    /// Gives a sync another number.
+    pub(super) fn renumber(&mut self, number: impl Fn(usize) -> usize) {
+        if let Self::SyncBegins { call, .. } | Self::SyncEnds { call, .. } = self {
+            *call = number(*call);
+        }
+    }
+}
+
 impl fmt::Display for Act {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

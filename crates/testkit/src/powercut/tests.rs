@@ -16,7 +16,7 @@ fn shell(script: &str, faults: &[&str]) -> Option<(tempfile::TempDir, Trace)> {
 }
 
 fn end(trace: &Trace, mode: Mode) -> Image {
-    trace.cut(*trace.cuts().last().expect("cuts"), mode, &[])
+    trace.cut(trace.end(), mode, &[])
 }
 
 fn names(image: &Image) -> Vec<String> {
@@ -42,7 +42,7 @@ fn bytes_and_names_are_synced_apart() {
     let seen = trace.replay(Mode::Strict, &[], |cut| cut.told().contains("told").then(|| cut.image().clone()));
     let seen = seen.expect("something was told");
     assert_eq!((names(&seen), seen.file("b")), (vec!["b".to_owned(), "old".to_owned()], Some(&b"one"[..])));
-    let ignoring = |class: &str| trace.cut(*trace.cuts().last().expect("cuts"), Mode::Strict, &[class.to_owned()]);
+    let ignoring = |class: &str| trace.cut(trace.end(), Mode::Strict, &[class.to_owned()]);
     assert_eq!(ignoring("a").file("b"), Some(&b""[..]));
     assert_eq!(names(&ignoring("./")), ["old"]);
 }
