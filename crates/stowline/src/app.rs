@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::seal::Keys;
 
 pub mod accounts;
+pub mod attachment;
 pub mod auth;
 pub mod dataplans;
 pub mod deliveries;
@@ -29,6 +30,7 @@ pub mod media_types;
 pub mod messages;
 pub mod pages;
 pub mod probe;
+pub mod reservations;
 pub mod secrets;
 pub mod storage_documents;
 pub mod switches;

@@ -10,7 +10,7 @@ use delivery::{FileId, Job, JobError, NewJob, Outcome};
 use plan::{AccountId, AttachmentName, DocId, DocType, HandlerId};
 use serde::{Deserialize, Serialize};
 
-use crate::app::deposit::Area;
+use crate::app::attachment::Area;
 use crate::app::{App, Error};
 
 mod delete_attachment;

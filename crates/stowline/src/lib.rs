@@ -118,7 +118,9 @@ fn open(config: Config) -> anyhow::Result<App> {
     let spool = delivery::Spool::open(&folder.join("spool")).map_err(described)?.min_free(config.spool.min_free);
     let kept = delivery::Spool::open(&folder.join("attachments")).map_err(described)?.min_free(config.spool.min_free);
     let policy = outbound::Policy::new(config.egress.allow.clone());
-    let client = outbound::Client::new(Arc::new(policy)).map_err(described)?;
+    // The pool gives a transfer twice this before it counts as stuck: what the option promises.
+    let timeouts = outbound::Timeouts { idle: config.delivery.stall_timeout / 2, ..outbound::Timeouts::default() };
+    let client = outbound::Client::with_timeouts(Arc::new(policy), timeouts).map_err(described)?;
     let schemas = plan::schema::Schemas::new(attachments::schemas().iter().map(|(name, schema)| (*name, schema)))
         .map_err(described)?;
     Ok(App {
@@ -173,7 +175,7 @@ fn lock(folder: &Path) -> anyhow::Result<std::fs::File> {
 
 /// Puts in order what an earlier run left: reservations, and files that nothing refers to.
 async fn tidy(app: &App) -> anyhow::Result<()> {
-    app::deposit::reconcile(app).await?;
+    app::reservations::reconcile(app).await?;
     let referenced = app.journal.payloads().await.map_err(described)?;
     let removed = app.spool.sweep(&referenced).map_err(described)?;
     app.kept.sweep_partial().map_err(described)?;

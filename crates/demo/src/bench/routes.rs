@@ -31,7 +31,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<Outcome> {
     let system = layer(Level::System, "f")?;
     for (number, id) in ids.iter().enumerate() {
         let plan = Dataplan::merge(&[system.clone(), layer(Level::Account, &format!("{number:x}"))?]);
-        cache.keep(id, None, None, Arc::new(plan), cache.epoch());
+        cache.keep(id, None, None, plan, cache.epoch());
         map.insert(id.as_ref().to_owned(), number as u64);
         bar.inc(1);
     }

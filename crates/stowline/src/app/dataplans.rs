@@ -24,6 +24,8 @@ pub struct Dataplans {
 
 #[derive(Debug, Default)]
 struct Merged {
+    /// The system's plan, from which all others are made and with which they share what they say nothing of.
+    system: Option<Dataplan>,
     accounts: HashMap<AccountId, Owners>,
     /// The resellers of the accounts above: whose change reaches others.
     resellers: HashSet<AccountId>,
@@ -33,13 +35,13 @@ struct Merged {
 #[derive(Debug, Default)]
 struct Owners {
     reseller: Option<AccountId>,
-    own: Option<Arc<Dataplan>>,
-    owners: HashMap<Box<str>, Arc<Dataplan>>,
+    own: Option<Dataplan>,
+    owners: HashMap<Box<str>, Dataplan>,
 }
 
 impl Dataplans {
     /// A merged plan that is in memory.
-    pub fn kept(&self, account: &AccountId, owner: Option<&str>) -> Option<Arc<Dataplan>> {
+    pub fn kept(&self, account: &AccountId, owner: Option<&str>) -> Option<Dataplan> {
         let merged = self.merged.read().unwrap_or_else(PoisonError::into_inner);
         let plans = merged.accounts.get(account)?;
         match owner {
@@ -72,7 +74,7 @@ impl Dataplans {
         account: &AccountId,
         owner: Option<&str>,
         reseller: Option<AccountId>,
-        plan: Arc<Dataplan>,
+        plan: Dataplan,
         epoch: u64,
     ) {
         let mut merged = self.merged.write().unwrap_or_else(PoisonError::into_inner);
@@ -93,6 +95,17 @@ impl Dataplans {
         }
     }
 
+    fn system(&self) -> Option<Dataplan> {
+        self.merged.read().unwrap_or_else(PoisonError::into_inner).system.clone()
+    }
+
+    fn keep_system(&self, plan: Dataplan, epoch: u64) {
+        let mut merged = self.merged.write().unwrap_or_else(PoisonError::into_inner);
+        if self.epoch.load(Ordering::SeqCst) == epoch {
+            merged.system = Some(plan);
+        }
+    }
+
     /// The epoch that a load begins under.
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::SeqCst)
@@ -103,13 +116,13 @@ impl Dataplans {
 ///
 /// # Errors
 /// [`Error::Unavailable`].
-pub async fn of(app: &App, account: &AccountId, owner: Option<&str>) -> Result<Arc<Dataplan>, Error> {
+pub async fn of(app: &App, account: &AccountId, owner: Option<&str>) -> Result<Dataplan, Error> {
     if let Some(plan) = app.dataplans.kept(account, owner) {
         return Ok(plan);
     }
     let epoch = app.dataplans.epoch();
     let (layers, reseller) = layers(app, account, owner).await?;
-    let plan = Arc::new(Dataplan::merge(&layers));
+    let plan = system(app).await?.with(&layers);
     app.dataplans.keep(account, owner, reseller, plan.clone(), epoch);
     Ok(plan)
 }
@@ -126,17 +139,28 @@ pub async fn above(app: &App, scope: &Scope) -> Result<Dataplan, Error> {
     if matches!(scope, Scope::Account(_)) {
         layers.retain(|layer| layer.level < Level::Plan);
     }
-    Ok(Dataplan::merge(&layers))
+    match scope {
+        Scope::System => Ok(Dataplan::built_in()),
+        Scope::Account(_) | Scope::User(..) => Ok(system(app).await?.with(&layers)),
+    }
 }
 
-/// The layers of an account's plan, the lowest first, and its reseller. The built-in layer is implied.
+async fn system(app: &App) -> Result<Dataplan, Error> {
+    if let Some(plan) = app.dataplans.system() {
+        return Ok(plan);
+    }
+    let epoch = app.dataplans.epoch();
+    let layer = document(app, &Scope::System).await?.map(|document| Layer { level: Level::System, document });
+    let plan = Dataplan::merge(layer.as_slice());
+    app.dataplans.keep_system(plan.clone(), epoch);
+    Ok(plan)
+}
+
+/// The layers of an account's plan above the system's, the lowest first, and its reseller.
 ///
 /// The master is every account's last reseller; what it gives to all is the system document, so its own document is no layer of others.
 async fn layers(app: &App, account: &AccountId, owner: Option<&str>) -> Result<(Vec<Layer>, Option<AccountId>), Error> {
     let mut layers = Vec::new();
-    if let Some(document) = document(app, &Scope::System).await? {
-        layers.push(Layer { level: Level::System, document });
-    }
     let found = accounts::find(app, account).await?;
     let mut reseller = None;
     if let Some(id) = found.and_then(|account| account.reseller_id()).filter(|id| id != account) {

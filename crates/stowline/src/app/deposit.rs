@@ -9,97 +9,23 @@
 //! ```
 //!
 //! Documents and journal are two stores that share no transaction; this order is why nothing can fall between them. A crash before the
-//! document leaves a reservation that [`reconcile`] drops, with its file; a crash after it leaves one that it confirms.
+//! document leaves a reservation that [`reservations`] drops, with its file; a crash after it leaves one that it confirms.
 //!
 //! Handler and location are decided here and frozen; settings are read when the bytes are delivered, so a rotated key heals what waits.
 
 use std::sync::{Arc, OnceLock};
 
-use attachments::{Location, Receipt, location};
+use attachments::{Location, location};
 use bytes::Bytes;
-use delivery::{FileId, Job, NewJob};
+use delivery::{JobId, NewJob};
 use futures_util::{Stream, StreamExt};
-use plan::{AccountId, AttachmentName, AttachmentRoute, Database, DocId, DocType, HandlerId, Placement};
-use serde::{Deserialize, Serialize};
+use plan::{AccountId, AttachmentName, AttachmentRoute, Database, DocId, DocType, Placement};
 use serde_json::{Map, Value};
 
-use super::{App, Error, dataplans, discard};
+use super::attachment::{ATTACHMENTS, Area, Attachment, Place, attachments_of, files};
+use super::{App, Error, dataplans, discard, reservations};
 use crate::jobs;
 use connections::{Change, Document, Draft};
-
-/// Private field of a document: its attachments by name.
-const ATTACHMENTS: &str = "pvt_attachments";
-
-/// An attachment, as its document knows it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Attachment {
-    /// Media type.
-    pub content_type: String,
-    /// Bytes.
-    pub length: u64,
-    /// SHA-256 of the bytes, in hex.
-    pub sha256: String,
-    /// Changes with every upload under the same name.
-    pub generation: String,
-    /// Where the bytes are.
-    #[serde(flatten)]
-    pub place: Place,
-}
-
-/// Where an attachment's bytes are.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum Place {
-    /// On their way: in `file`, until the handler has them.
-    Pending {
-        /// The file.
-        file: FileId,
-        /// The folder that the file is in.
-        area: Area,
-    },
-    /// Here to stay.
-    Local {
-        /// The file, in the kept area.
-        file: FileId,
-    },
-    /// At their destination.
-    Stored {
-        /// What the handler left; holds no credential.
-        receipt: Box<Receipt>,
-        /// The handler's id.
-        handler_id: HandlerId,
-        /// The owner whose plan it was.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        owner: Option<String>,
-        /// A copy that stays here (`stub`).
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        file: Option<FileId>,
-    },
-}
-
-/// The two folders of files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Area {
-    /// Files that go when they are delivered.
-    Spool,
-    /// Files that stay.
-    Kept,
-}
-
-/// The attachments of a document by name.
-pub fn attachments_of(document: &Document) -> Vec<(AttachmentName, Attachment)> {
-    let stored = document.body.get(ATTACHMENTS).and_then(Value::as_object);
-    let read = |(name, value): (&String, &Value)| {
-        Some((AttachmentName::parse(name).ok()?, serde_json::from_value(value.clone()).ok()?))
-    };
-    stored.into_iter().flatten().filter_map(read).collect()
-}
-
-/// One attachment of a document.
-pub fn attachment_of(document: &Document, name: &AttachmentName) -> Option<Attachment> {
-    serde_json::from_value(document.body.get(ATTACHMENTS)?.get(name.as_ref())?.clone()).ok()
-}
 
 /// The document that the bytes are for.
 #[derive(Debug, Clone)]
@@ -232,7 +158,7 @@ impl Deposit {
 
     async fn commit_now(
         self,
-        app: &App,
+        app: &Arc<App>,
         arrived: Arrived,
         name: AttachmentName,
         form: Form,
@@ -262,21 +188,22 @@ impl Deposit {
             }
         };
         let job = self.job(&arrived, &attachment, &name, public)?;
-        let id = match area {
+        let (id, published) = match area {
             // Both are durable before the document is; the order between them does not matter: a file without a reservation is swept.
             Area::Spool => {
-                let (id, ()) = tokio::try_join!(async { app.journal.reserve(job).await.map_err(journal) }, async {
-                    arrived.file.publish().await.map_err(full).map(drop)
-                },)?;
-                id
+                let (reserved, published) = tokio::join!(app.journal.reserve(job), arrived.file.publish());
+                if reserved.is_err() && published.is_ok() {
+                    app.spool.remove(&file);
+                }
+                (reserved.map_err(journal)?, published)
             }
             // Kept files are not swept by listing their folder, so the reservation comes first.
-            Area::Kept => {
-                let id = app.journal.reserve(job).await.map_err(journal)?;
-                arrived.file.publish().await.map_err(full)?;
-                id
-            }
+            Area::Kept => (app.journal.reserve(job).await.map_err(journal)?, arrived.file.publish().await),
         };
+        if let Err(error) = published {
+            cancel(app, id).await;
+            return Err(full(error));
+        }
         match self.save(app, &name, &attachment, form).await {
             Ok(document) => {
                 match self.route {
@@ -286,14 +213,13 @@ impl Deposit {
                 Ok(document)
             }
             // Whether the document was written is not known: the reservation stays, and is settled by reading it.
-            Err(error @ Error::Unavailable { .. }) => Err(error),
+            Err(error @ Error::Unavailable { .. }) => {
+                reservations::settle_later(app.clone(), id);
+                Err(error)
+            }
             Err(error) => {
-                if area == Area::Kept {
-                    app.kept.remove(&file);
-                }
-                if let Err(error) = app.journal.cancel(id).await {
-                    tracing::warn!(error = %error, "a reservation of a refused deposit stays until the next start");
-                }
+                files(app, area).remove(&file);
+                cancel(app, id).await;
                 Err(error)
             }
         }
@@ -416,11 +342,9 @@ pub async fn rerouted(app: &App, put: &jobs::PutAttachment) -> Result<Option<job
     }))
 }
 
-/// The files of an area.
-pub(crate) fn files(app: &App, area: Area) -> &delivery::Spool {
-    match area {
-        Area::Spool => &app.spool,
-        Area::Kept => &app.kept,
+async fn cancel(app: &App, id: JobId) {
+    if let Err(error) = app.journal.cancel(id).await {
+        tracing::warn!(error = %error, "a reservation of a refused deposit stays until the next start");
     }
 }
 
@@ -430,87 +354,4 @@ fn full(error: delivery::Error) -> Error {
 
 fn journal(error: delivery::Error) -> Error {
     Error::unavailable("journal", error)
-}
-
-/// Settles what an earlier run left reserved, by reading the document of each: present with the same generation, it is confirmed; absent,
-/// the reservation goes with its file; with the store out of reach it stays.
-///
-/// # Errors
-/// [`Error::Unavailable`] when the journal cannot be read.
-pub async fn reconcile(app: &App) -> Result<(), Error> {
-    for job in app.journal.reservations().await.map_err(journal)? {
-        if let Err(error) = reconcile_one(app, &job).await {
-            tracing::warn!(job.kind = %job.kind, error = %error, "a reservation could not be settled and stays");
-        }
-    }
-    Ok(())
-}
-
-async fn reconcile_one(app: &App, job: &Job) -> Result<(), Error> {
-    let (database, id, name, generation, kept) = match jobs::Payload::read(job)? {
-        jobs::Payload::Put(put) => {
-            let kept = (put.area == Area::Kept).then_some(put.file);
-            (put.database, put.document, put.attachment, put.generation, kept)
-        }
-        jobs::Payload::Keep(keep) => (keep.database, keep.document, keep.attachment, keep.generation, Some(keep.file)),
-        jobs::Payload::Delete(_) => {
-            app.journal.confirm(job.id);
-            return Ok(());
-        }
-    };
-    let database = Database::parse(&database).map_err(|error| Error::internal("reading a job", error))?;
-    let document = app.documents.get(&database, &id).await?;
-    let current = document.and_then(|document| attachment_of(&document, &name));
-    let saved = current.is_some_and(|attachment| attachment.generation == generation);
-    match (saved, job.kind.as_str()) {
-        (true, jobs::KEEP) => app.journal.forget(job.id),
-        (true, _) => app.journal.confirm(job.id),
-        (false, _) => {
-            if let Some(file) = kept {
-                app.kept.remove(&file);
-            }
-            app.journal.cancel(job.id).await.map_err(journal)?;
-        }
-    }
-    tracing::info!(job.kind = %job.kind, document.id = %id, saved, "settled a reservation of an earlier run");
-    Ok(())
-}
-
-/// Notes on the document that the bytes of `generation` are at their destination. Answers false when the document has meanwhile gone or
-/// holds another generation: then nobody refers to what was stored.
-///
-/// # Errors
-/// [`Error::Unavailable`].
-pub async fn note_stored(app: &App, put: &jobs::PutAttachment, receipt: Receipt) -> Result<bool, Error> {
-    let database = Database::parse(&put.database).map_err(|error| Error::internal("reading a job", error))?;
-    let (name, generation) = (put.attachment.clone(), put.generation.clone());
-    let file = (put.area == Area::Kept).then(|| put.file.clone());
-    let place = Place::Stored {
-        receipt: Box::new(receipt),
-        handler_id: put.handler_id.clone(),
-        owner: put.owner.clone(),
-        file,
-    };
-    let noted = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let seen = noted.clone();
-    let change = move |document: &Document| {
-        let Some(mut attachment) = attachment_of(document, &name).filter(|found| found.generation == generation) else {
-            return Ok(Change::Leave);
-        };
-        seen.store(true, std::sync::atomic::Ordering::SeqCst);
-        if matches!(attachment.place, Place::Stored { .. }) {
-            return Ok(Change::Leave);
-        }
-        attachment.place = place;
-        let mut body = document.body.clone();
-        if let (Some(Value::Object(all)), Ok(value)) = (body.get_mut(ATTACHMENTS), serde_json::to_value(&attachment)) {
-            all.insert(name.to_string(), value);
-        }
-        Ok(Change::Write(body))
-    };
-    match app.documents.update(&database, &put.document, change).await {
-        Ok(_) => Ok(noted.load(std::sync::atomic::Ordering::SeqCst)),
-        Err(error) if error.kind() == connections::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error.into()),
-    }
 }

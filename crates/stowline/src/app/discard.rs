@@ -3,7 +3,7 @@
 use attachments::Receipt;
 use plan::{AccountId, HandlerId};
 
-use super::deposit::{Attachment, Place};
+use super::attachment::{Attachment, Place};
 use super::{App, Error};
 use crate::jobs;
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
-use super::deposit::{Area, Attachment, Place, attachment_of, files};
+use super::attachment::{Area, Attachment, Place, attachment_of, files};
 use super::{App, Error, dataplans};
 use connections::Document;
 

@@ -15,7 +15,8 @@ use futures_util::Stream;
 use plan::{AttachmentName, Database, DocId, DocType, Month};
 use serde_json::{Map, Value};
 
-use super::deposit::{Arrived, Attachment, Deposit, Form, Target, attachments_of};
+use super::attachment::{Attachment, attachments_of};
+use super::deposit::{Arrived, Deposit, Form, Target};
 use super::mailboxes::Mailbox;
 use super::{App, Error, forms, media_types};
 use crate::app::accounts::Account;

@@ -5,7 +5,7 @@ use delivery::{Job, Outcome};
 use serde_json::Value;
 
 use super::{PutAttachment, failed, park, postpone};
-use crate::app::deposit::{Place, attachment_of, files, note_stored};
+use crate::app::attachment::{Area, Place, attachment_of, files, note_stored};
 use crate::app::{App, Error, dataplans, discard};
 use plan::Database;
 
@@ -36,6 +36,9 @@ async fn attempt(app: &App, job: &Job, put: &PutAttachment) -> Result<Outcome, E
     let Some((document, current)) = document.zip(current).filter(|(_, current)| current.generation == put.generation)
     else {
         tracing::info!(document.id = %put.document, "the attachment was replaced or removed before it was delivered");
+        if put.area == Area::Kept {
+            app.kept.remove(&put.file);
+        }
         return Ok(Outcome::Done);
     };
     if matches!(current.place, Place::Stored { .. }) {

@@ -184,7 +184,7 @@ fn what_was_answered_survives_a_power_cut_and_every_sync_is_needed() {
     let needless: Vec<String> = trace
         .classes()
         .into_iter()
-        .filter(|class| first_loss(&trace, Mode::Strict, &[class.clone()], &runtime).is_none())
+        .filter(|class| first_loss(&trace, Mode::Strict, std::slice::from_ref(class), &runtime).is_none())
         .collect();
     assert_eq!(needless, NEEDLESS, "of {:?}, nobody would miss these", trace.classes());
 }

@@ -1,0 +1,138 @@
+//! An attachment as its document knows it: what it is, and where its bytes are.
+//!
+//! A document holds no bytes. It holds, in a private field, one record for each attachment, and a record's [`Place`] can only be what is true of
+//! one: on their way, here, or at a destination with a receipt.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use attachments::Receipt;
+use delivery::FileId;
+use plan::{AttachmentName, Database, HandlerId};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{App, Error};
+use crate::jobs;
+use connections::{Change, Document};
+
+/// Private field of a document: its attachments by name.
+pub(super) const ATTACHMENTS: &str = "pvt_attachments";
+
+/// An attachment, as its document knows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Media type.
+    pub content_type: String,
+    /// Bytes.
+    pub length: u64,
+    /// SHA-256 of the bytes, in hex.
+    pub sha256: String,
+    /// Changes with every upload under the same name.
+    pub generation: String,
+    /// Where the bytes are.
+    #[serde(flatten)]
+    pub place: Place,
+}
+
+/// Where an attachment's bytes are.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Place {
+    /// On their way: in `file`, until the handler has them.
+    Pending {
+        /// The file.
+        file: FileId,
+        /// The folder that the file is in.
+        area: Area,
+    },
+    /// Here to stay.
+    Local {
+        /// The file, in the kept area.
+        file: FileId,
+    },
+    /// At their destination.
+    Stored {
+        /// What the handler left; holds no credential.
+        receipt: Box<Receipt>,
+        /// The handler's id.
+        handler_id: HandlerId,
+        /// The owner whose plan it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<String>,
+        /// A copy that stays here (`stub`).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<FileId>,
+    },
+}
+
+/// The two folders of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Area {
+    /// Files that go when they are delivered.
+    Spool,
+    /// Files that stay.
+    Kept,
+}
+
+/// The attachments of a document by name.
+pub fn attachments_of(document: &Document) -> Vec<(AttachmentName, Attachment)> {
+    let stored = document.body.get(ATTACHMENTS).and_then(Value::as_object);
+    let read = |(name, value): (&String, &Value)| {
+        Some((AttachmentName::parse(name).ok()?, serde_json::from_value(value.clone()).ok()?))
+    };
+    stored.into_iter().flatten().filter_map(read).collect()
+}
+
+/// One attachment of a document.
+pub fn attachment_of(document: &Document, name: &AttachmentName) -> Option<Attachment> {
+    serde_json::from_value(document.body.get(ATTACHMENTS)?.get(name.as_ref())?.clone()).ok()
+}
+
+/// The files of an area.
+pub(crate) fn files(app: &App, area: Area) -> &delivery::Spool {
+    match area {
+        Area::Spool => &app.spool,
+        Area::Kept => &app.kept,
+    }
+}
+
+/// Notes on the document that the bytes of `generation` are at their destination. Answers false when the document has meanwhile gone or
+/// holds another generation: then nobody refers to what was stored.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn note_stored(app: &App, put: &jobs::PutAttachment, receipt: Receipt) -> Result<bool, Error> {
+    let database = Database::parse(&put.database).map_err(|error| Error::internal("reading a job", error))?;
+    let (name, generation) = (put.attachment.clone(), put.generation.clone());
+    let file = (put.area == Area::Kept).then(|| put.file.clone());
+    let place = Place::Stored {
+        receipt: Box::new(receipt),
+        handler_id: put.handler_id.clone(),
+        owner: put.owner.clone(),
+        file,
+    };
+    let noted = Arc::new(AtomicBool::new(false));
+    let seen = noted.clone();
+    let change = move |document: &Document| {
+        let Some(mut attachment) = attachment_of(document, &name).filter(|found| found.generation == generation) else {
+            return Ok(Change::Leave);
+        };
+        seen.store(true, Ordering::SeqCst);
+        if matches!(attachment.place, Place::Stored { .. }) {
+            return Ok(Change::Leave);
+        }
+        attachment.place = place;
+        let mut body = document.body.clone();
+        if let (Some(Value::Object(all)), Ok(value)) = (body.get_mut(ATTACHMENTS), serde_json::to_value(&attachment)) {
+            all.insert(name.to_string(), value);
+        }
+        Ok(Change::Write(body))
+    };
+    match app.documents.update(&database, &put.document, change).await {
+        Ok(_) => Ok(noted.load(Ordering::SeqCst)),
+        Err(error) if error.kind() == connections::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

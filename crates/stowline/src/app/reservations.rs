@@ -1,0 +1,83 @@
+//! Reservations whose outcome is not known: settled by reading their document.
+//!
+//! A deposit reserves its job before it writes its document. When the process ends between the two, or the store answers that it does not know
+//! whether it wrote, the reservation is all that is left, and the document alone can tell.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use delivery::{Job, JobId};
+use plan::Database;
+
+use super::attachment::{Area, attachment_of};
+use super::{App, Error};
+use crate::jobs;
+
+/// Between two looks at a store that was out of reach.
+const PAUSE: Duration = Duration::from_secs(1);
+
+fn journal(error: delivery::Error) -> Error {
+    Error::unavailable("journal", error)
+}
+
+/// Settles what an earlier run left reserved, by reading the document of each: present with the same generation, it is confirmed; absent,
+/// the reservation goes with its file; with the store out of reach it stays.
+///
+/// # Errors
+/// [`Error::Unavailable`] when the journal cannot be read.
+pub async fn reconcile(app: &App) -> Result<(), Error> {
+    for job in app.journal.reservations().await.map_err(journal)? {
+        if let Err(error) = reconcile_one(app, &job).await {
+            tracing::warn!(job.kind = %job.kind, error = %error, "a reservation could not be settled and stays");
+        }
+    }
+    Ok(())
+}
+
+/// Settles one reservation of this run as soon as the store can be read again.
+pub(super) fn settle_later(app: Arc<App>, id: JobId) {
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            let settled = match app.journal.get(id).await.map_err(journal) {
+                Ok(None) => return,
+                Ok(Some(job)) => reconcile_one(&app, &job).await,
+                Err(error) => Err(error),
+            };
+            match settled {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(error = %error, "a reservation cannot be settled yet"),
+            }
+        }
+    });
+}
+
+async fn reconcile_one(app: &App, job: &Job) -> Result<(), Error> {
+    let (database, id, name, generation, kept) = match jobs::Payload::read(job)? {
+        jobs::Payload::Put(put) => {
+            let kept = (put.area == Area::Kept).then_some(put.file);
+            (put.database, put.document, put.attachment, put.generation, kept)
+        }
+        jobs::Payload::Keep(keep) => (keep.database, keep.document, keep.attachment, keep.generation, Some(keep.file)),
+        jobs::Payload::Delete(_) => {
+            app.journal.confirm(job.id);
+            return Ok(());
+        }
+    };
+    let database = Database::parse(&database).map_err(|error| Error::internal("reading a job", error))?;
+    let document = app.documents.get(&database, &id).await?;
+    let current = document.and_then(|document| attachment_of(&document, &name));
+    let saved = current.is_some_and(|attachment| attachment.generation == generation);
+    match (saved, job.kind.as_str()) {
+        (true, jobs::KEEP) => app.journal.forget(job.id),
+        (true, _) => app.journal.confirm(job.id),
+        (false, _) => {
+            if let Some(file) = kept {
+                app.kept.remove(&file);
+            }
+            app.journal.cancel(job.id).await.map_err(journal)?;
+        }
+    }
+    tracing::info!(job.kind = %job.kind, document.id = %id, saved, "settled a reservation by its document");
+    Ok(())
+}
