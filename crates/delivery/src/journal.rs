@@ -165,7 +165,7 @@ impl Journal {
     pub async fn reservations(&self) -> Result<Vec<Job>, Error> {
         let mut jobs = self.shared.ledger.read(rows::reservations).await??;
         let queue = self.queue();
-        jobs.retain(|job| queue.state(job.id.0) == Some(JobState::Reserved));
+        jobs.retain_mut(|job| overlay(&queue, job) && job.state == JobState::Reserved);
         Ok(jobs)
     }
 

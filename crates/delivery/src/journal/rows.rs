@@ -234,7 +234,7 @@ fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
         state,
         attempts: row.get(10)?,
         since: row.get(11)?,
-        next_attempt: if state == JobState::Waiting { Some(row.get(12)?) } else { None },
+        next_attempt: Some(row.get(12)?),
         last_error: code.zip(message).map(|(code, message)| JobError { code, message, http_status }),
     })
 }

@@ -56,7 +56,10 @@ fn a_job_in_the_middle_of_its_chain_can_go() {
     assert_eq!(take_all(&mut queue, 0), [ids[0]]);
     queue.settle(ids[0], 0);
     assert_eq!(take_all(&mut queue, 0), [ids[2]]);
+    let last = add(&mut queue, "k", "a");
     queue.settle(ids[2], 0);
+    assert_eq!(take_all(&mut queue, 0), [last], "who comes after the last one went stands behind the one before it");
+    queue.settle(last, 0);
     assert_eq!((queue.chains.len(), queue.counts()), (0, Counts::default()));
     assert_eq!(queue.lane_statuses(), []);
 }

@@ -87,7 +87,7 @@ fn a_power_cut_loses_nothing_that_was_acknowledged() {
     let (_folder, trace) = recorded(Part::Half, &[]);
     let all = trace.story(trace.end(), usize::MAX);
     assert!(all.contains("@end"), "the child came to its end: {all}");
-    for mode in [Mode::Strict, Mode::Names, Mode::Written] {
+    for mode in [Mode::Strict, Mode::Names] {
         assert_nothing_lost(&trace, mode);
     }
     // The teeth: every class of syncs is there for a loss that this test finds.

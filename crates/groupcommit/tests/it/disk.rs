@@ -13,6 +13,10 @@ use testkit::powercut::{Cut, Mode, Recording, Trace};
 
 use crate::group::{insert, schema};
 
+fn words(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    connection.prepare("SELECT word FROM words")?.query_map([], |row| row.get(0))?.collect()
+}
+
 fn tell(line: &str) {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(format!("\n@{line}\n").as_bytes()).unwrap();
@@ -28,6 +32,10 @@ fn writes_words() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let Ok(ledger) = Ledger::open(Path::new(&path), schema) else { return tell("refused open") };
+        // Who can be read after the opening is as good as answered.
+        for word in ledger.read(words).await.unwrap().unwrap() {
+            tell(&format!("wrote {word}"));
+        }
         for n in from.parse::<i64>().unwrap()..to.parse().unwrap() {
             // An answer of failure leaves open whether it was written.
             while !matches!(ledger.write(insert(n, &n.to_string())).await, Ok(Ok(()) | Err(_))) {
@@ -142,4 +150,19 @@ fn a_process_that_died_of_a_failed_sync_leaves_a_file_that_is_made_good() {
     let next = place.record("63..65", &[]);
     assert!(story(&next).contains("@end"), "{}", story(&next));
     assert_right(&died.then(next));
+}
+
+#[test]
+fn what_an_opening_finds_is_durable_after_it() {
+    if !testkit::has_program("strace", "a ledger's power cut after a kill") {
+        return;
+    }
+    let place = Place::new();
+    assert!(place.command("0..60").output().unwrap().status.success());
+    // Killed between writing a group and syncing it: the next process finds the group.
+    let killed = place.record("60..63", &["fsync:signal=SIGKILL:when=4".into()]);
+    assert!(!story(&killed).contains("@wrote 60"), "{}", story(&killed));
+    let next = place.record("63..65", &[]);
+    assert!(story(&next).contains("@wrote 60") && story(&next).contains("@end"), "{}", story(&next));
+    assert_right(&killed.then(next));
 }
