@@ -16,13 +16,13 @@ const CALLS: &[&str] =
 /// How far each is counted: beyond the last one of a run that leaves and delivers one message.
 const COUNT: usize = 9;
 
-/// A program that runs under `strace` while the file `kill-at` says so.
+/// A program that runs under `strace` while the file `fault` says so: a call, and what happens to it in strace's words.
 fn wrapper(folder: &Path) -> std::path::PathBuf {
     let binary = testkit::find_binary().unwrap();
     let script = folder.join("stowline");
     let text = format!(
-        "#!/bin/sh\nif [ \"$1\" = serve ] && [ -s '{dir}/kill-at' ]; then\n  read -r call at < '{dir}/kill-at'\n  \
-         exec strace -D -f -qq -o /dev/null -e trace=\"$call\" -e inject=\"$call:signal=SIGKILL:when=$at\" '{binary}' \"$@\"\nfi\nexec '{binary}' \"$@\"\n",
+        "#!/bin/sh\nif [ \"$1\" = serve ] && [ -s '{dir}/fault' ]; then\n  read -r call what < '{dir}/fault'\n  \
+         exec strace -D -f -qq -o /dev/null -e trace=\"$call\" -e inject=\"$call:$what\" '{binary}' \"$@\"\nfi\nexec '{binary}' \"$@\"\n",
         dir = folder.display(),
         binary = binary.display(),
     );
@@ -52,12 +52,12 @@ async fn a_kill_at_any_step_loses_nothing_and_leaves_one_object() {
     let made = api.put(&boxes, &json!({"data": {"name": "Dana", "mailbox": "1001"}})).await.expect_status(201).data();
     let messages = format!("{boxes}/{}/messages", made["id"].as_str().unwrap());
 
-    let kill_at = tools.path().join("kill-at");
+    let fault = tools.path().join("fault");
     let (mut accepted, mut killed) = (Vec::new(), 0);
     for call in CALLS {
         for at in 1..=COUNT {
             program.kill9();
-            std::fs::write(&kill_at, format!("{call} {at}\n")).unwrap();
+            std::fs::write(&fault, format!("{call} signal=SIGKILL:when={at}\n")).unwrap();
             if program.try_restart().is_ok() {
                 let (kind, body) = testkit::multipart_body(&json!({"data": {}}), "v.wav", "audio/wav", VOICEMAIL_WAV);
                 let request = api
@@ -82,7 +82,7 @@ async fn a_kill_at_any_step_loses_nothing_and_leaves_one_object() {
                 }
             }
             killed += usize::from(!program.is_running());
-            std::fs::write(&kill_at, "").unwrap();
+            std::fs::write(&fault, "").unwrap();
         }
     }
     assert!(killed >= 15, "the kills must have hit: {killed}");
@@ -108,4 +108,60 @@ async fn a_kill_at_any_step_loses_nothing_and_leaves_one_object() {
         "no object is left over: {:?}",
         objects.iter().map(|(key, _)| key).collect::<Vec<_>>()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_a_sync_is_answered_503_and_loses_nothing_that_was_accepted() {
+    if !has_program("strace", "a sync that fails") {
+        return;
+    }
+    let tools = tempfile::tempdir().unwrap();
+    let mut program = Program::builder().config(CONFIG).binary(&wrapper(tools.path())).start().unwrap();
+    let made = program.sup(&["crossbar_maintenance", "create_account", "Acme", "acme.example", "admin", "sesame-open"]);
+    let (api, _) = Api::new(&program.url()).login("Acme", "admin", "sesame-open").await;
+    let boxes = format!("/v2/accounts/{}/vmboxes", made["account_id"].as_str().unwrap());
+    let made = api.put(&boxes, &json!({"data": {"name": "Dana", "mailbox": "1001"}})).await.expect_status(201).data();
+    let messages = format!("{boxes}/{}/messages", made["id"].as_str().unwrap());
+    let (mut accepted, mut refused) = (Vec::new(), 0);
+    for call in ["fsync", "fdatasync"] {
+        for at in [3, 5, 8] {
+            program.kill9();
+            std::fs::write(tools.path().join("fault"), format!("{call} error=EIO:when={at}\n")).unwrap();
+            if program.try_restart().is_err() {
+                continue;
+            }
+            let api = api.at(&program.url());
+            for _ in 0..12 {
+                let answer = api
+                    .multipart(
+                        reqwest::Method::PUT,
+                        &messages,
+                        &json!({"data": {}}),
+                        "v.wav",
+                        "audio/wav",
+                        VOICEMAIL_WAV,
+                    )
+                    .await;
+                match answer.status {
+                    201 => accepted.push(answer.data()["media_id"].as_str().unwrap().to_owned()),
+                    503 => {
+                        assert!(answer.header("retry-after").is_some());
+                        refused += 1;
+                        // The store is opened anew by itself.
+                        until("it takes writes again", async || api.get("/healthz").await.status == 200).await;
+                    }
+                    other => panic!("{other}: {answer}"),
+                }
+            }
+        }
+    }
+    assert!(refused > 0 && accepted.len() > 30, "{refused} refused, {} accepted", accepted.len());
+    program.kill9();
+    std::fs::write(tools.path().join("fault"), "").unwrap();
+    program.restart();
+    let api = api.at(&program.url());
+    for id in &accepted {
+        let raw = api.get(&format!("{messages}/{id}/raw")).await.expect_status(200);
+        assert!(raw.body == VOICEMAIL_WAV, "{id}");
+    }
 }
