@@ -15,7 +15,7 @@
 //!     assert!(lost.is_some());
 //! }
 //! # Ok(()) }
-//! # fn looks_lost(_: &powercut::Image, _: &str) -> bool { true }
+//! # fn looks_lost(_: &testkit::powercut::Image, _: &str) -> bool { true }
 //! ```
 //!
 //! **What survives** is for the [`Mode`] to say. In all modes a file's bytes are durable as they were when a successful sync of it *began*;

@@ -63,13 +63,17 @@ fn a_power_cut_after_a_failed_sync_loses_nothing_that_was_acknowledged() {
         return;
     }
     // The first reservation, then whatever comes there: another one, a confirmation, a settling.
-    for nth in [9, 11, 14] {
-        let (_folder, trace) = power::recorded(Part::Stubborn, &[format!("fsync:error=EIO:when={nth}")]);
-        let story = trace.story(trace.end(), usize::MAX);
-        assert!(story.contains("done=false") && story.contains("@end"), "{story}");
-        assert!(nth != 9 || story.contains("@refused"), "{story}");
-        for mode in [Mode::Strict, Mode::Written] {
-            power::assert_nothing_lost(&trace, mode);
+    std::thread::scope(|scope| {
+        for nth in [9, 11, 14] {
+            scope.spawn(move || {
+                let (_folder, trace) = power::recorded(Part::Stubborn, &[format!("fsync:error=EIO:when={nth}")]);
+                let story = trace.story(trace.end(), usize::MAX);
+                assert!(story.contains("done=false") && story.contains("@end"), "{story}");
+                assert!(nth != 9 || story.contains("@refused"), "{story}");
+                for mode in [Mode::Strict, Mode::Written] {
+                    power::assert_nothing_lost(&trace, mode);
+                }
+            });
         }
-    }
+    });
 }
