@@ -15,7 +15,8 @@ pub fn build() -> anyhow::Result<PathBuf> {
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--package", "stowline", "--bin", "stowline"]);
+    // Both packages, so that the features of shared dependencies are those that the demo was built with and nothing is built twice.
+    command.args(["build", "--package", "stowline", "--package", "stowline-demo", "--bin", "stowline"]);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
