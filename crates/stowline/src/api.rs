@@ -129,7 +129,7 @@ pub const ROUTES: &[Route] = routes! {
     Post   "accounts/{account}" Admin account::replace;
     Patch  "accounts/{account}" Admin account::patch;
     Delete "accounts/{account}" Admin account::remove;
-    Get    "accounts/{account}/children" Member account::children;
+    Get    "accounts/{account}/children" Admin account::children;
 
     Get    "accounts/{account}/users" Member user::list;
     Put    "accounts/{account}/users" Admin user::create;
@@ -194,13 +194,25 @@ async fn serve(app: Arc<App>, request: Request) -> Response {
     let (about, outcome) = handle(app, request).await;
     let response = envelope::wrap(&about, outcome);
     let duration = started.elapsed();
-    metrics::histogram!("stowline_http_request_seconds", "method" => method.to_string(), "status" => response.status().as_u16().to_string())
+    metrics::histogram!("stowline_http_request_seconds", "method" => known(&method), "status" => response.status().as_u16().to_string())
         .record(duration.as_secs_f64());
     tracing::debug!(
         request.id = %about.request_id, http.method = %method, http.path = %path, http.status = response.status().as_u16(),
         duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), "answered"
     );
     response
+}
+
+/// A verb for a label: one that we know, since a client may send any word.
+fn known(method: &Method) -> &'static str {
+    match Verb::of(method) {
+        Some(Verb::Get) => "GET",
+        Some(Verb::Put) => "PUT",
+        Some(Verb::Post) => "POST",
+        Some(Verb::Patch) => "PATCH",
+        Some(Verb::Delete) => "DELETE",
+        None => "other",
+    }
 }
 
 async fn handle(app: Arc<App>, request: Request) -> (envelope::About, Result<Reply, Fault>) {
@@ -218,8 +230,10 @@ async fn run(app: Arc<App>, about: &mut envelope::About, call: &mut Call) -> Res
     let matched = find(call);
     let open = matched.as_ref().is_ok_and(|(route, _)| route.access == Access::Open);
     if !open {
-        let token = call.token.as_deref().ok_or(Error::Unauthenticated)?;
-        let caller = auth::authenticate(&app, token).await?;
+        let caller = match call.caller.take() {
+            Some(caller) => caller,
+            None => auth::authenticate(&app, call.token.as_deref().ok_or(Error::Unauthenticated)?).await?,
+        };
         if call.account_header.as_ref().is_some_and(|named| named != caller.account.id.as_ref()) {
             return Err(Error::Unauthenticated.into());
         }

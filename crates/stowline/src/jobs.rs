@@ -188,16 +188,17 @@ fn fault(code: &str, message: impl Into<String>) -> JobError {
     JobError { code: code.into(), message: message.into(), http_status: None }
 }
 
+/// The most of a provider's words that is kept, in bytes.
+const LONGEST_MESSAGE: usize = 2048;
+
 /// What a destination's failure means for the job. No answer of a destination is final.
 fn failed(error: &attachments::Error) -> Outcome {
     let exchange = error.exchange();
     let provider = exchange.and_then(|exchange| exchange.message.clone());
     let code = exchange.and_then(|exchange| exchange.code.clone()).unwrap_or_else(|| error.kind().word().to_owned());
-    let job_error = JobError {
-        code,
-        message: provider.map_or_else(|| error.to_string(), |provider| format!("{error}: {provider}")),
-        http_status: exchange.and_then(|exchange| exchange.status),
-    };
+    let mut message = provider.map_or_else(|| error.to_string(), |provider| format!("{error}: {provider}"));
+    message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
+    let job_error = JobError { code, message, http_status: exchange.and_then(|exchange| exchange.status) };
     match error.advice() {
         attachments::Advice::After(after) => Outcome::Postpone { error: job_error, after: Some(after) },
         attachments::Advice::Backoff => Outcome::Postpone { error: job_error, after: None },

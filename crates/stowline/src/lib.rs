@@ -53,14 +53,16 @@ impl Server {
             )
         })?;
         let address = listener.local_addr()?;
+        make_folder(&config.server.data_dir)?;
+        let lock = lock(&config.server.data_dir)?;
         let app = Arc::new(open(config)?);
-        let lock = lock(&app.config.server.data_dir)?;
         tidy(&app).await?;
         let runner = Arc::new(jobs::Runner { app: app.clone() });
         let workers = delivery::Workers::start(app.journal.clone(), app.spool.clone(), runner, policy(&app.config));
         let stopping = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(sup::serve(app.clone(), stopping.clone())?);
+        tasks.spawn(telemetry::keep_up(stopping.clone()));
         let service = api::service(app.clone());
         let stop = stopping.clone();
         tasks.spawn(async move {
@@ -110,7 +112,6 @@ fn policy(config: &Config) -> delivery::Policy {
 /// Opens the data folder and what is in it.
 fn open(config: Config) -> anyhow::Result<App> {
     let folder = config.server.data_dir.clone();
-    make_folder(&folder)?;
     let keys = seal::Keys::open(&config.key_file(), &folder)?;
     let documents = connections::Embedded::open(&folder.join("documents.db")).map_err(described)?;
     let journal =

@@ -3,8 +3,10 @@
 //! Logs go to stderr, one line an event, with fields. Metrics are Prometheus text at `/metrics`, all named `stowline_…`, none with a tenant in a label.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::app::App;
@@ -42,6 +44,16 @@ pub fn record() {
         metrics::describe_gauge!("stowline_store_healthy", "1 while documents and journal take writes");
         Some(handle)
     });
+}
+
+/// Sums up what was recorded every few seconds, so that it takes no room when nobody asks for the metrics.
+pub async fn keep_up(stopping: CancellationToken) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(5));
+    while stopping.run_until_cancelled(ticks.tick()).await.is_some() {
+        if let Some(Some(handle)) = RECORDER.get() {
+            handle.run_upkeep();
+        }
+    }
 }
 
 /// The metrics as Prometheus text.

@@ -27,7 +27,7 @@ pub async fn create_below_own(app: Arc<App>, call: Call) -> Result<Reply, Fault>
 /// `PUT /accounts/{account}`: an account below that one.
 pub async fn create(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let created = accounts::create(&app, Some(call.account()?), call.data.clone()).await?;
-    Ok(Reply::created(shown(&created)).revision(&created.document.revision))
+    Ok(Reply::created(shown(&created)).revision(&created.document.revision).at(created.id.to_string()))
 }
 
 /// `GET /accounts/{account}`.

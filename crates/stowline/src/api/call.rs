@@ -15,8 +15,13 @@ use super::Verb;
 use super::drain::Drained;
 use super::error::Fault;
 use crate::app::accounts::Account;
-use crate::app::auth::Caller;
+use crate::app::auth::{self, Caller};
 use crate::app::{App, Error};
+
+/// The most bytes of JSON, whatever files may hold: a parsed document takes several times its text.
+const LARGEST_JSON: u64 = 8_000_000;
+/// The most bytes of JSON from who has not shown a token.
+const LARGEST_ANONYMOUS: u64 = 64 << 10;
 
 /// A request on its way to an endpoint.
 #[derive(Default)]
@@ -141,7 +146,8 @@ pub async fn read(app: &App, request: Request, request_id: &str) -> Result<Call,
         if is_upload(&content_type, &call) {
             call.upload = Some(Upload { content_type, stream: Mutex::new(body) });
         } else {
-            let bytes = collect(app, &call.headers, body).await?;
+            let limit = welcome(app, &mut call).await?;
+            let bytes = collect(limit, &call.headers, body).await?;
             open_envelope(&mut call, &bytes)?;
         }
     }
@@ -180,8 +186,21 @@ fn is_upload(content_type: &str, call: &Call) -> bool {
     }
 }
 
-async fn collect(app: &App, headers: &HeaderMap, mut body: Drained) -> Result<Vec<u8>, Fault> {
-    let limit = app.config.api.max_upload_size;
+/// The most bytes of JSON that are read from this caller. Who shows a valid token before the body is read much; who shows none may send enough
+/// for a login, or for a token in the body.
+async fn welcome(app: &App, call: &mut Call) -> Result<u64, Fault> {
+    let most = app.config.api.max_upload_size.min(LARGEST_JSON);
+    let login = matches!(call.segments.first().map(String::as_str), Some("user_auth" | "api_auth"));
+    match token(call).filter(|_| !login) {
+        Some(token) => {
+            call.caller = Some(auth::authenticate(app, &token).await?);
+            Ok(most)
+        }
+        None => Ok(most.min(LARGEST_ANONYMOUS)),
+    }
+}
+
+async fn collect(limit: u64, headers: &HeaderMap, mut body: Drained) -> Result<Vec<u8>, Fault> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limit) {
         return Err(Error::TooLarge { limit }.into());

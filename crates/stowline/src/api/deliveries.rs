@@ -6,7 +6,7 @@ use delivery::JobId;
 use serde_json::{Value, json};
 
 use super::error::Fault;
-use super::{Call, Reply};
+use super::{Call, Reply, storage};
 use crate::app::{App, Error, deliveries};
 
 /// `GET`: a page of what waits, the oldest first.
@@ -15,7 +15,8 @@ pub async fn list(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let asked = call.query("page_size").and_then(|size| size.parse().ok()).filter(|size| *size > 0);
     let size = asked.unwrap_or(app.config.api.page_size).min(10_000);
     let all = call.is_true("paginate") == Some(false);
-    let start = match call.query("start_key") {
+    storage::on(&app).await?;
+    let start = match call.query("start_key").filter(|key| !key.is_empty()) {
         None => None,
         Some(key) => Some(
             key.parse::<JobId>()
@@ -37,6 +38,7 @@ pub async fn list(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
 
 /// `POST {"action": "retry" | "reroute", "ids": […]}`.
 pub async fn act(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    storage::on(&app).await?;
     let account = &call.account()?.id;
     let ids = match call.data.get("ids") {
         None | Some(Value::Null) => None,

@@ -11,10 +11,16 @@ use crate::app::storage_documents::{self as documents, Scope, Stored, Wish};
 use crate::app::switches::{self, Switch};
 use crate::app::{App, secrets};
 
-async fn scope(app: &App, call: &Call) -> Result<Scope, Fault> {
+/// Refuses while the endpoint is turned off.
+pub(super) async fn on(app: &App) -> Result<(), Fault> {
     if !switches::is_on(app, Switch::StorageEndpoint).await? {
         return Err(Fault::no_such_path());
     }
+    Ok(())
+}
+
+async fn scope(app: &App, call: &Call) -> Result<Scope, Fault> {
+    on(app).await?;
     Ok(Scope::Account(call.account()?.id.clone()))
 }
 

@@ -215,6 +215,12 @@ pub async fn settings(
     if let Some((entry, _)) = plan.handler(id).filter(|(entry, _)| fits(entry)) {
         return Ok(Some(Settings { entry: entry.clone() }));
     }
+    // Hidden by a higher level that took the id later, and still what the bytes were sent by.
+    let hidden =
+        plan.layers().iter().rev().find_map(|layer| layer.document.attachments.get(id).filter(|entry| fits(entry)));
+    if let Some(entry) = hidden {
+        return Ok(Some(Settings { entry: entry.clone() }));
+    }
     let mut scopes = vec![Scope::Account(account.clone()), Scope::System];
     if let Some(owner) = owner.and_then(|owner| plan::UserId::parse(owner).ok()) {
         scopes.insert(0, Scope::User(account.clone(), owner));

@@ -1,5 +1,6 @@
 //! What an account's bytes wait for: shown, tried again now, or sent by today's plan.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use delivery::{Job, JobId, JobState};
@@ -29,8 +30,16 @@ fn journal(error: delivery::Error) -> Error {
 /// # Errors
 /// [`Error::Unavailable`].
 pub async fn list(app: &App, account: &AccountId, start: Option<JobId>, limit: usize) -> Result<Page, Error> {
-    let page = app.journal.list(account.as_ref(), start, limit).await.map_err(journal)?;
-    Ok(Page { rows: page.jobs.iter().filter_map(row).collect(), next: page.next })
+    let (mut rows, mut next) = (Vec::new(), start);
+    loop {
+        let piece = limit.saturating_sub(rows.len()).min(500);
+        let page = app.journal.list(account.as_ref(), next, piece).await.map_err(journal)?;
+        rows.extend(page.jobs.iter().filter_map(row));
+        next = page.next;
+        if next.is_none() || rows.len() >= limit {
+            return Ok(Page { rows, next });
+        }
+    }
 }
 
 fn row(job: &Job) -> Option<Value> {
@@ -80,13 +89,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// [`Error::Unavailable`].
 pub async fn reroute(app: &App, account: &AccountId, ids: Option<Vec<JobId>>) -> Result<usize, Error> {
+    let asked: Option<HashSet<JobId>> = ids.as_ref().map(|ids| ids.iter().copied().collect());
     let mut moved = 0;
     let mut start = None;
     let until = Instant::now() + PATIENCE;
     loop {
         let page = app.journal.list(account.as_ref(), start, 500).await.map_err(journal)?;
         for job in page.jobs {
-            let asked = ids.as_ref().is_none_or(|ids| ids.contains(&job.id));
+            let asked = asked.as_ref().is_none_or(|ids| ids.contains(&job.id));
             if asked && reroute_when_idle(app, job, until).await? {
                 moved += 1;
             }

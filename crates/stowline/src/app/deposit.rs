@@ -49,11 +49,17 @@ pub struct Deposit {
     route: Option<Routed>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Routed {
     attachment: AttachmentRoute,
     settings: Map<String, Value>,
     destination: String,
+}
+
+impl std::fmt::Debug for Routed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Routed").field("destination", &self.destination).finish_non_exhaustive()
+    }
 }
 
 /// Bytes that have arrived whole: their file is on disk under a temporary name.
@@ -100,12 +106,20 @@ impl Deposit {
     }
 
     /// The same deposit for another document of the same account, owner, class and type: for a caller who learns which one only after
-    /// the bytes have arrived.
-    #[must_use]
-    pub fn aimed_at(mut self, database: Database, id: DocId) -> Self {
+    /// the bytes have arrived. In another database the plan may say something else, and then that counts; only bytes that already lie where
+    /// they stay (or go from) are not moved for it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn aimed_at(mut self, app: &App, database: Database, id: DocId) -> Result<Self, Error> {
+        let moved = self.target.database != database;
         self.target.database = database;
         self.target.id = id;
-        self
+        if !moved {
+            return Ok(self);
+        }
+        let again = Self::plan(app, self.target.clone()).await?;
+        Ok(if again.area() == self.area() { again } else { self })
     }
 
     fn area(&self) -> Area {
@@ -245,6 +259,9 @@ impl Deposit {
                 let replaced = Arc::new(OnceLock::new());
                 let seen = replaced.clone();
                 let change = move |document: &Document| {
+                    if document.deleted {
+                        return Ok(Change::Leave);
+                    }
                     let _ = seen.set(attachments_of(document));
                     let mut body = document.body.clone();
                     body.extend(fields);
@@ -252,6 +269,9 @@ impl Deposit {
                     Ok(Change::Write(body))
                 };
                 let document = app.documents.update(database, id, change).await?;
+                if replaced.get().is_none() {
+                    return Err(Error::NotFound(id.to_string()));
+                }
                 for (_, attachment) in replaced.get().into_iter().flatten() {
                     discard::replaced(app, attachment);
                 }
@@ -343,8 +363,9 @@ pub async fn rerouted(app: &App, put: &jobs::PutAttachment) -> Result<Option<job
 }
 
 async fn cancel(app: &App, id: JobId) {
-    if let Err(error) = app.journal.cancel(id).await {
-        tracing::warn!(error = %error, "a reservation of a refused deposit stays until the next start");
+    match app.journal.cancel(id).await {
+        Ok(file) => file.iter().for_each(|file| app.spool.remove(file)),
+        Err(error) => tracing::warn!(error = %error, "a reservation of a refused deposit stays until the next start"),
     }
 }
 

@@ -82,8 +82,8 @@ async fn open(
         Place::Stored { receipt, handler_id, owner, file: None } => {
             let settings =
                 dataplans::settings(app, account, owner.as_deref(), handler_id, &receipt.destination).await?;
-            let settings = settings
-                .ok_or(Error::Unavailable { what: "the handler that holds the attachment is gone", source: None })?;
+            let settings =
+                settings.ok_or(Error::Unavailable { what: "the handler that holds the attachment", source: None })?;
             let handler = app.handlers.open(&settings.entry.handler, &settings.entry.settings)?;
             let wanted = range.map(|(first, last)| ByteRange::FromTo(first, last));
             let body = handler.fetch(receipt, wanted, &Value::Object(document.public())).await?;

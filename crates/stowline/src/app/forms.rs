@@ -63,9 +63,10 @@ impl Forms {
     }
 }
 
-/// Drops what only the server may set: top-level keys that begin with `_` or `pvt_`, and `id`.
+/// Drops what only the server may set: top-level keys that begin with `_` or `pvt_`, and `id`; and a token, which may stand
+/// there and is nothing to keep.
 pub fn strip_private(fields: &mut Map<String, Value>) {
-    fields.retain(|key, _| !key.starts_with('_') && !key.starts_with("pvt_") && key != "id");
+    fields.retain(|key, _| !key.starts_with('_') && !key.starts_with("pvt_") && key != "id" && key != "auth_token");
 }
 
 /// Carries the private fields of a stored document over to its new body.

@@ -217,7 +217,7 @@ async fn save(
     let document = match audio {
         None => app.documents.create(&database, &id, draft).await?,
         Some(Audio { deposit, arrived, name }) => {
-            deposit.aimed_at(database, id).commit(app.clone(), arrived, name, Form::New(draft)).await?
+            deposit.aimed_at(app, database, id).await?.commit(app.clone(), arrived, name, Form::New(draft)).await?
         }
     };
     read(document)
@@ -232,7 +232,7 @@ pub async fn replace_audio(app: &Arc<App>, message: &Message, audio: Audio) -> R
     let Audio { deposit, arrived, name } = audio;
     let mut fields = body::with_audio(&name);
     fields.insert("pvt_modified".into(), time::now().into());
-    let deposit = deposit.aimed_at(message.document.database.clone(), message.id.clone());
+    let deposit = deposit.aimed_at(app, message.document.database.clone(), message.id.clone()).await?;
     read(deposit.commit(app.clone(), arrived, name, Form::Existing(fields)).await?)
 }
 

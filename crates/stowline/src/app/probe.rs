@@ -10,12 +10,16 @@ use futures_util::StreamExt;
 use plan::{AttachmentName, Database, DocId, HandlerConfig, HandlerId, Violations};
 use serde_json::{Map, Value, json};
 
+use tokio::time::Instant;
+
 use super::App;
 use super::storage_documents::Scope;
 use crate::time;
 
 /// How long a destination may take in all. An unreachable one is answered well before.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// How long all probes of a request may take together.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why settings do not work.
 #[derive(Debug)]
@@ -57,7 +61,7 @@ fn destination(error: &attachments::Error) -> (u16, Value, String) {
     (code, body, message)
 }
 
-/// Tries the settings of one entry.
+/// Tries the settings of one entry, `until` then at the latest.
 ///
 /// # Errors
 /// The [`Fault`] that the settings have.
@@ -67,9 +71,11 @@ pub async fn probe(
     id: &HandlerId,
     entry: &HandlerConfig,
     request_id: &str,
+    until: Instant,
 ) -> Result<(), Fault> {
+    let until = until.min(Instant::now() + DEADLINE);
     let outcome =
-        tokio::time::timeout(DEADLINE, attempt(app, scope, entry, request_id)).await.unwrap_or(Err(Fault::Slow));
+        tokio::time::timeout_at(until, attempt(app, scope, entry, request_id)).await.unwrap_or(Err(Fault::Slow));
     match &outcome {
         Ok(()) => tracing::info!(handler.id = %id, handler.kind = %entry.handler, "settings tried: they work"),
         Err(Fault::Destination(error)) => {

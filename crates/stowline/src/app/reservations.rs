@@ -15,6 +15,7 @@ use crate::jobs;
 
 /// Between two looks at a store that was out of reach.
 const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 fn journal(error: delivery::Error) -> Error {
     Error::unavailable("journal", error)
@@ -37,8 +38,14 @@ pub async fn reconcile(app: &App) -> Result<(), Error> {
 /// Settles one reservation of this run as soon as the store can be read again.
 pub(super) fn settle_later(app: Arc<App>, id: JobId) {
     tokio::spawn(async move {
+        let mut pause = PAUSE;
         loop {
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            // Until the store is whole again, a write whose commit failed may still come back.
+            if !app.documents.healthy() || !app.journal.healthy() {
+                continue;
+            }
             let settled = match app.journal.get(id).await.map_err(journal) {
                 Ok(None) => return,
                 Ok(Some(job)) => reconcile_one(&app, &job).await,
@@ -75,7 +82,9 @@ async fn reconcile_one(app: &App, job: &Job) -> Result<(), Error> {
             if let Some(file) = kept {
                 app.kept.remove(&file);
             }
-            app.journal.cancel(job.id).await.map_err(journal)?;
+            if let Some(file) = app.journal.cancel(job.id).await.map_err(journal)? {
+                app.spool.remove(&file);
+            }
         }
     }
     tracing::info!(job.kind = %job.kind, document.id = %id, saved, "settled a reservation by its document");

@@ -6,17 +6,21 @@
 //! Settings are sealed at rest. An entry that leaves the document, or whose destination changes, is *retired*: hidden, and still there for the
 //! jobs and receipts that name it.
 
+use futures_util::{StreamExt, stream};
 use plan::{AccountId, Database, DocId, HandlerConfig, HandlerId, StorageDocument, UserId, check, merge};
 use serde_json::{Map, Value, json};
 
 use super::dataplans;
 use super::switches::{self, Switch};
-use super::{App, Error, forms, probe, secrets};
+use super::{App, Error, accounts, forms, probe, secrets};
 use crate::time;
 use connections::{Change, Document, Draft, Revision};
 
 const TYPE: &str = "storage";
 const RETIRED: &str = "storage_retired";
+/// The most entries that one request may have tried, and how many of them at a time.
+const MOST_PROBES: usize = 64;
+const PROBES_AT_ONCE: usize = 8;
 /// Private field: for each verified entry, a keyed signature of what was verified.
 const VERIFIED: &str = "pvt_verified";
 
@@ -54,7 +58,11 @@ impl Scope {
     }
 
     fn retired_id(&self) -> Result<DocId, Error> {
-        DocId::parse(&format!("retired-{}", self.id())).map_err(|_| self.missing())
+        let id = match self {
+            Self::System | Self::Account(_) => format!("retired-{}", self.id()),
+            Self::User(account, user) => format!("retired-{account}-{user}"),
+        };
+        DocId::parse(&id).map_err(|_| self.missing())
     }
 
     fn missing(&self) -> Error {
@@ -99,7 +107,9 @@ fn system_data() -> Database {
 /// [`Error::Unavailable`], [`Error::Internal`] when its settings cannot be opened.
 pub async fn find(app: &App, scope: &Scope) -> Result<Option<Stored>, Error> {
     let Some(document) = app.documents.get(&system_data(), &scope.doc_id()?).await? else { return Ok(None) };
-    if document.doc_type != TYPE {
+    // An id alone proves nothing: a mailbox may name anything as its owner.
+    let account = document.text("pvt_account_id");
+    if document.doc_type != TYPE || account != scope.account().map(AsRef::as_ref) {
         return Ok(None);
     }
     opened(app, document).map(Some)
@@ -157,7 +167,12 @@ pub async fn patch(app: &App, scope: &Scope, patch: Value, wish: &Wish) -> Resul
     if !patch.is_object() {
         return Err(Error::invalid("data", "type", "data must be an object"));
     }
-    let mut data = Value::Object(stored.public.clone());
+    // Where secrets are masked the patch meets the mask, so that a secret follows a changed destination no more than in a POST.
+    let mut shown = stored.public.clone();
+    if app.config.api.mask_secrets {
+        secrets::mask(&mut shown);
+    }
+    let mut data = Value::Object(shown);
     merge::patch(&mut data, &patch);
     let document = accept(app, scope, data, Some(&stored)).await?;
     expect(&stored, wish)?;
@@ -268,18 +283,32 @@ async fn save(
     opened(app, written)
 }
 
-/// Makes due what waits for a handler whose settings changed.
+/// Makes due what waits for a handler whose settings changed, what is parked for it in the account included.
 async fn wake(app: &App, scope: &Scope, before: &Map<String, Value>, after: &Map<String, Value>) {
-    for (id, entry) in entries(after) {
-        let same = before.get("attachments").and_then(|entries| entries.get(id)) == Some(entry);
-        if same {
-            continue;
-        }
-        let account = scope.account().map(AsRef::as_ref);
-        if let Err(error) = app.journal.make_due(&crate::jobs::lanes_of(account, id)).await {
-            tracing::warn!(handler.id = %id, error = %error, "deliveries that wait for a changed handler keep their schedule");
-        }
+    let known = |id: &String| before.get("attachments").and_then(|entries| entries.get(id));
+    let changed: Vec<&String> =
+        entries(after).filter(|(id, entry)| known(id) != Some(entry)).map(|(id, _)| id).collect();
+    if changed.is_empty() {
+        return;
     }
+    if let Err(error) = wake_lanes(app, scope, &changed).await {
+        tracing::warn!(error = %error, "deliveries that wait for a changed handler keep their schedule");
+    }
+}
+
+async fn wake_lanes(app: &App, scope: &Scope, changed: &[&String]) -> Result<(), Error> {
+    let journal = |error| Error::unavailable("journal", error);
+    let mut own = None;
+    if let Some(account) = scope.account() {
+        app.journal.redrive(account.as_ref(), None).await.map_err(journal)?;
+        // A reseller's handlers serve the accounts below it too.
+        let reseller = accounts::find(app, account).await?.is_some_and(|account| account.is_reseller());
+        own = (!reseller).then_some(account.as_ref());
+    }
+    for id in changed {
+        app.journal.make_due(&crate::jobs::lanes_of(own, id)).await.map_err(journal)?;
+    }
+    Ok(())
 }
 
 fn entries(document: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
@@ -338,11 +367,17 @@ async fn verify(
             "this system does not permit saving settings without trying them",
         ));
     }
-    let tried = futures_util::future::join_all(
-        untried.iter().map(|(id, entry, _)| probe::probe(app, scope, id, entry, &wish.request_id)),
-    );
     let mut violations = plan::Violations::default();
-    for (outcome, (id, _, signature)) in tried.await.into_iter().zip(untried.iter()) {
+    if untried.len() > MOST_PROBES {
+        let message = format!("at most {MOST_PROBES} entries can be tried at once: add them in several requests");
+        violations.push("attachments", "maxProperties", message, [("target", MOST_PROBES.into())]);
+        return Err(Error::Invalid(violations));
+    }
+    let until = tokio::time::Instant::now() + probe::PATIENCE;
+    let probes: Vec<_> =
+        untried.iter().map(|(id, entry, _)| probe::probe(app, scope, id, entry, &wish.request_id, until)).collect();
+    let tried: Vec<_> = stream::iter(probes).buffered(PROBES_AT_ONCE).collect().await;
+    for (outcome, (id, _, signature)) in tried.into_iter().zip(untried.iter()) {
         match outcome {
             Ok(()) => {
                 verified.insert(id.to_string(), signature.clone().into());

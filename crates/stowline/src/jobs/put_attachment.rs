@@ -20,13 +20,18 @@ pub(super) async fn run(app: &App, job: &Job, put: PutAttachment) -> Outcome {
                 account.id = %put.account, handler.id = %put.handler_id, handler.kind = %put.handler,
                 attempt = job.attempts + 1, error = %error, "a delivery failed and waits"
             );
-            if error.kind() == ErrorKind::Mismatch && job.attempts >= MISMATCHES {
+            if error.kind() == ErrorKind::Mismatch && job.attempts >= MISMATCHES && mismatched(job) {
                 return park("mismatch", error.to_string());
             }
             failed(&error)
         }
         Err(error) => postpone("unavailable", error.to_string()),
     }
+}
+
+/// The attempt before found other bytes too.
+fn mismatched(job: &Job) -> bool {
+    job.last_error.as_ref().is_some_and(|error| error.code == ErrorKind::Mismatch.word())
 }
 
 async fn attempt(app: &App, job: &Job, put: &PutAttachment) -> Result<Outcome, Error> {
@@ -68,8 +73,12 @@ async fn attempt(app: &App, job: &Job, put: &PutAttachment) -> Result<Outcome, E
         duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX), "delivered and verified"
     );
     if !note_stored(app, put, receipt.clone()).await? {
-        // Nobody refers to the object any more. With a location of its own for every attachment, it is ours alone to remove.
-        discard::object(app, &put.account, put.owner.as_deref(), &put.handler_id, receipt).await?;
+        // Nobody refers to the object any more. It is ours to remove only where no other upload can lie under its name.
+        if put.location.as_str().contains(put.attachment.as_ref()) {
+            discard::object(app, &put.account, put.owner.as_deref(), &put.handler_id, receipt).await?;
+        } else {
+            tracing::info!(document.id = %put.document, "the object of a replaced attachment stays: its name may be another's");
+        }
     }
     Ok(Outcome::Done)
 }

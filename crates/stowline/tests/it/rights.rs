@@ -178,3 +178,38 @@ async fn browsers_may_ask_first_and_read_errors() {
     let wrong = platform.tenant.api.put("/v2/accounts/x/children", &json!({"data": {}})).await;
     wrong.expect_status(405);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_that_names_another_account_as_its_owner_does_not_get_its_storage() {
+    let platform = Platform::start().await;
+    let (server, settings) = bucket();
+    platform.route_voicemail_to(settings).await;
+    let boxes = format!("/v2/accounts/{}/vmboxes", platform.master.id);
+    let made = json!({"data": {"name": "Thief", "mailbox": "1", "owner_id": platform.tenant.id}});
+    let made = platform.master.api.put(&boxes, &made).await.expect_status(201).data();
+    let mailbox = format!("{boxes}/{}", made["id"].as_str().unwrap());
+    let about = json!({"data": {}});
+    let (put, path) = (reqwest::Method::PUT, format!("{mailbox}/messages"));
+    platform
+        .master
+        .api
+        .multipart(put, &path, &about, "v.wav", "audio/wav", testkit::VOICEMAIL_WAV)
+        .await
+        .expect_status(201);
+    let deliveries = format!("/v2/accounts/{}/storage/deliveries", platform.master.id);
+    assert_eq!(platform.master.api.get(&deliveries).await.data(), json!([]));
+    assert!(server.keys("recordings").is_empty(), "it stays with its own account");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_shows_no_token_cannot_make_the_server_read_much_and_a_token_is_never_kept() {
+    let platform = Platform::start().await;
+    let big = json!({"data": {"note": "x".repeat(200_000)}});
+    platform.tenant.api.anonymous().put(&platform.storage(), &big).await.expect_status(413);
+    platform.tenant.api.put(&platform.storage(), &big).await.expect_status(201);
+    let token = platform.tenant.api.token().unwrap();
+    let inside = json!({"data": {"auth_token": token, "note": 1}});
+    platform.tenant.api.anonymous().post(&platform.storage(), &inside).await.expect_status(200);
+    let shown = platform.tenant.api.get(&platform.storage()).await.expect_status(200).data();
+    assert_eq!(shown.get("auth_token"), None);
+}

@@ -257,6 +257,9 @@ async fn masked_secrets_come_back_as_what_they_stand_for() {
     let mut back = api.get(&path).await.data();
     back["attachments"][HANDLER]["name"] = json!("renamed");
     api.post(&path, &json!({"data": back})).await.expect_status(200);
+    let patch = json!({"data": {"attachments": {HANDLER: {"settings": {"host": "evil.example"}}}}});
+    let refused = api.patch(&path, &patch).await.expect_status(400).data();
+    assert!(refused[format!("attachments.{HANDLER}.settings.secret")].is_object(), "{refused}");
     back["attachments"][HANDLER]["settings"]["host"] = json!("evil.example");
     let refused = api.post(&path, &json!({"data": back})).await.expect_status(400).data();
     assert!(refused[format!("attachments.{HANDLER}.settings.secret")].is_object(), "{refused}");
