@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 use serde_json::{Map, Value, json};
 
+use super::super::attachment::attachments_of;
 use super::super::mailboxes::Mailbox;
 use super::super::pages::Ask;
 use super::super::{App, Error};
@@ -192,9 +193,32 @@ async fn each(app: &Arc<App>, account: &Account, mailbox: &Mailbox, ids: Vec<Str
     done
 }
 
+/// Deletes a message that has been copied elsewhere, unless it has other audio than was copied.
+///
+/// # Errors
+/// [`Error::Conflict`]: the message stays, beside its copy.
+pub(super) async fn delete_copied(app: &App, message: &Message) -> Result<(), Error> {
+    let copied = message.audio().map(|(_, audio)| audio.generation);
+    let same = move |document: &Document| {
+        attachments_of(document).into_iter().next().map(|(_, audio)| audio.generation) == copied
+    };
+    let document = step_if(app, message, Step::Remove, same).await?;
+    if document.deleted { Ok(()) } else { Err(Error::Conflict) }
+}
+
 async fn step(app: &App, message: &Message, what: Step) -> Result<Document, Error> {
+    step_if(app, message, what, |_| true).await
+}
+
+async fn step_if<F>(app: &App, message: &Message, what: Step, fit: F) -> Result<Document, Error>
+where
+    F: FnOnce(&Document) -> bool + Send + 'static,
+{
     refuse_past_retention(app, message)?;
     let change = move |document: &Document| {
+        if !fit(document) {
+            return Ok(Change::Leave);
+        }
         if document.deleted {
             return Ok(Change::Leave);
         }

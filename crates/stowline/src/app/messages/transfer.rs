@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::super::mailboxes::Mailbox;
 use super::super::{App, Error, fetch};
-use super::change::{Bulk, delete};
+use super::change::{Bulk, delete_copied};
 use super::{Message, Sound, body, get, place, receive, refuse_past_retention, save};
 use crate::app::accounts::Account;
 use crate::time;
@@ -49,7 +49,7 @@ pub async fn relocate(
     mailbox: &Mailbox,
 ) -> Result<Message, Error> {
     let copied = copy(app, account, message, mailbox).await?;
-    delete(app, message).await?;
+    delete_copied(app, message).await?;
     Ok(copied)
 }
 
