@@ -4,8 +4,8 @@
 //! name, the keys of the `s3` handler's default path come out longer than a file name may be. So a bucket is a folder
 //! `b00`, `b01`… with a symbolic link of the bucket's name beside it, and requests are taken there by their link.
 //!
-//! A missing bucket is said to be missing whatever is asked of it, and an upload that fails its digest leaves nothing
-//! behind: s3s-fs alone would leave the bytes in the object's place.
+//! A missing bucket is said to be missing whatever is asked of it; a key that is only the beginning of others is not
+//! there; and an upload that fails its digest leaves nothing behind. s3s-fs alone answers 404, 500 and keeps the bytes.
 
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
@@ -33,6 +33,11 @@ impl Buckets {
             None if path.is_dir() => Ok(bucket.to_owned()),
             None => Err(s3s::s3_error!(NoSuchBucket, "The specified bucket does not exist")),
         }
+    }
+
+    /// True where a key is only the beginning of others: a folder here, nothing at all to S3.
+    fn is_only_a_folder(&self, folder: &str, key: &str) -> bool {
+        !key.ends_with('/') && self.root.join(folder).join(key).is_dir()
     }
 
     fn copied_from(&self, source: CopySource) -> S3Result<CopySource> {
@@ -89,6 +94,30 @@ macro_rules! by_link {
                 answer
             }
 
+            async fn get_object(&self, mut request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+                request.input.bucket = self.folder(&request.input.bucket)?;
+                if self.is_only_a_folder(&request.input.bucket, &request.input.key) {
+                    return Err(s3s::s3_error!(NoSuchKey));
+                }
+                self.files.get_object(request).await
+            }
+
+            async fn head_object(&self, mut request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+                request.input.bucket = self.folder(&request.input.bucket)?;
+                if self.is_only_a_folder(&request.input.bucket, &request.input.key) {
+                    return Err(s3s::s3_error!(NoSuchKey));
+                }
+                self.files.head_object(request).await
+            }
+
+            async fn delete_object(&self, mut request: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
+                request.input.bucket = self.folder(&request.input.bucket)?;
+                if self.is_only_a_folder(&request.input.bucket, &request.input.key) {
+                    return Ok(S3Response::new(DeleteObjectOutput::default()));
+                }
+                self.files.delete_object(request).await
+            }
+
             async fn copy_object(&self, mut request: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
                 request.input.bucket = self.folder(&request.input.bucket)?;
                 request.input.copy_source = self.copied_from(request.input.copy_source)?;
@@ -137,12 +166,9 @@ macro_rules! by_link {
 }
 
 by_link! {
-    delete_object DeleteObjectInput DeleteObjectOutput;
     delete_objects DeleteObjectsInput DeleteObjectsOutput;
     get_bucket_location GetBucketLocationInput GetBucketLocationOutput;
-    get_object GetObjectInput GetObjectOutput;
     head_bucket HeadBucketInput HeadBucketOutput;
-    head_object HeadObjectInput HeadObjectOutput;
     upload_part UploadPartInput UploadPartOutput;
     list_parts ListPartsInput ListPartsOutput;
     create_multipart_upload CreateMultipartUploadInput CreateMultipartUploadOutput;
