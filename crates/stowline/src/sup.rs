@@ -1,7 +1,7 @@
 //! The operator's door: `stowline sup MODULE FUNCTION [ARGS…]`, as on Kazoo.
 //!
 //! The running server listens on a Unix socket in its data folder that only its own user can open; a call is one line of JSON each way.
-//! What can be called stands in [`FUNCTIONS`], one line each.
+//! What can be called stands in `FUNCTIONS`, one line each.
 
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;

@@ -28,7 +28,7 @@ pub enum Fault {
     Destination(attachments::Error),
     /// It answered other bytes than were put.
     OtherBytes,
-    /// It took longer than [`DEADLINE`].
+    /// It took too long.
     Slow,
     /// The settings cannot even be tried.
     Unfit(&'static str),
