@@ -47,6 +47,24 @@ pub fn describe(folder: &Path) -> Value {
     })
 }
 
+/// The share of all cores that is at work now, measured over two seconds: what else runs takes it from the measurement.
+pub fn busy_share() -> f64 {
+    let times = || -> Vec<f64> {
+        let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+        let line = text.lines().next().unwrap_or_default();
+        line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect()
+    };
+    let before = times();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let spent: Vec<f64> = times().iter().zip(&before).map(|(after, before)| after - before).collect();
+    // The fourth and the fifth field are idle and waiting for a disk.
+    let idle: f64 = spent.iter().skip(3).take(2).sum();
+    match spent.iter().sum::<f64>() {
+        all if all > 0.0 => 1.0 - idle / all,
+        _ => 0.0,
+    }
+}
+
 /// The type of the file system that a folder lies on: of the mounts above it, the deepest and there the last.
 fn file_system(mounts: &str, folder: &Path) -> String {
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());

@@ -128,13 +128,14 @@ fn page(all: &Map<String, Value>) -> String {
         let machine = &entry["machine"];
         let _ = writeln!(
             machines,
-            "- `{name}`: {}; {} ({} cores), {} MiB, Linux {}, {}",
+            "- `{name}`: {}; {} ({} cores), {} MiB, Linux {}, {}; {:.0} % busy with other things before",
             entry["date"].as_str().unwrap_or_default(),
             machine["processor"].as_str().unwrap_or_default(),
             machine["cores"],
             machine["memory_mib"],
             machine["kernel"].as_str().unwrap_or_default(),
             machine["file_system"].as_str().unwrap_or_default(),
+            machine["busy_before"].as_f64().unwrap_or_default() * 100.0,
         );
     }
     format!("{HEAD}\n{}\n## Where and when\n\n{machines}\n{METHOD}", table(figures))

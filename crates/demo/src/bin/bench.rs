@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use clap::Parser;
-use serde_json::Map;
+use serde_json::{Map, json};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use stowline_demo::bench::{Bench, NAMES, machine, report};
@@ -52,7 +52,15 @@ async fn run(options: Options) -> anyhow::Result<bool> {
     std::fs::create_dir_all(&folder)?;
     machine::refuse_tmpfs(&folder)?;
     let bench = Bench { binary: binary::build()?, folder: folder.clone(), quick: options.quick };
-    let machine = machine::describe(&folder);
+    let mut machine = machine::describe(&folder);
+    let busy = machine::busy_share();
+    machine["busy_before"] = json!(busy);
+    if busy > 0.1 {
+        eprintln!(
+            "Something else keeps {:.0} % of this machine busy: the figures will be worse than they are.",
+            busy * 100.0
+        );
+    }
     let date = Command::new("date").args(["-u", "+%Y-%m-%d"]).output().context("the date")?;
     let date = String::from_utf8_lossy(&date.stdout).trim().to_owned();
 
