@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!   begin ──▶ Partial ──write…──▶ finish ──▶ SealedFile ──publish──▶ file under its own name ──remove──▶ gone
-//!              temporary name             its bytes are synced       its name is synced
+//!              temporary name              it is whole               bytes and name are synced
 //! ```
 //!
-//! SHA-256 and MD5 are computed as the bytes come. Small bodies (up to 1 MiB) stay in memory until they are whole and are then created,
-//! written and synced in one step; larger ones are written piece by piece, never holding more than two pieces in memory. Syncs of the
-//! folder are shared by all who publish at the same time.
+//! SHA-256 and MD5 are computed as the bytes come. Small bodies (up to 1 MiB) stay in memory until they are whole and are then created
+//! and written in one step; larger ones are written piece by piece, never holding more than two pieces in memory. Bytes and name are synced
+//! side by side, and syncs of the folder are shared by all who publish at the same time.
 //!
 //! A failed write or fsync abandons *that* file: it is removed, never synced again, and the caller gets an error. Dropping a [`Partial`] or
 //! a [`SealedFile`] removes its temporary file. Removals are not synced: a file that comes back after a power cut has no job that refers to
@@ -173,7 +173,15 @@ impl Spool {
     /// # Errors
     /// [`Error::Unavailable`], also when `other` has no such file.
     pub async fn adopt(&self, other: &Self, file: &FileId) -> Result<(), Error> {
-        self.folder.link(other.path(file), self.path(file)).await
+        let (from, to, folder) = (other.path(file), self.path(file), self.folder.clone());
+        let linked = tokio::task::spawn_blocking(move || {
+            match std::fs::hard_link(&from, &to) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
+                _ => {}
+            }
+            folder.sync_soon()
+        });
+        linked.await.unwrap_or(Err(Error::Closed))?.durable().await
     }
 
     /// Removes the files of earlier processes that are not in `referenced`, temporary ones too. Answers how many. Blocks.

@@ -10,7 +10,7 @@ use md5::Md5;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 
-use super::{Doomed, FileId, Spool};
+use super::{Doomed, FileId, Spool, unlink};
 use crate::Error;
 
 /// Bytes that are gathered before they are written.
@@ -46,11 +46,25 @@ struct Ink {
     md5: Md5,
 }
 
-/// A temporary file that goes when nobody has given it its name.
+/// A file that goes unless somebody has said that it stays.
 #[derive(Debug)]
 struct Temporary {
     path: PathBuf,
     stays: bool,
+}
+
+impl Temporary {
+    fn rename(&mut self, to: PathBuf) -> io::Result<()> {
+        std::fs::rename(&self.path, &to)?;
+        self.path = to;
+        Ok(())
+    }
+
+    /// Removes it now.
+    fn remove(mut self) {
+        self.stays = true;
+        unlink(&self.path);
+    }
 }
 
 impl Drop for Temporary {
@@ -88,7 +102,7 @@ impl Partial {
         Ok(())
     }
 
-    /// Writes what is left and syncs the bytes. They are durable when this returns, under a temporary name.
+    /// Writes what is left. The file is whole when this returns, under a temporary name, and not yet durable.
     ///
     /// # Errors
     /// [`Error::Full`] or [`Error::Unavailable`]; the file is gone then.
@@ -97,10 +111,8 @@ impl Partial {
         let (spool, file, gathered) = (self.spool.clone(), self.file.clone(), std::mem::take(&mut self.gathered));
         let sealed = tokio::task::spawn_blocking(move || {
             let (handle, temporary) = ink.put(&spool, &file, &gathered)?;
-            // Length and place of the bytes are made durable with them; only times are left out.
-            handle.sync_data()?;
             let (length, sha256, md5) = (ink.length, ink.sha256.finalize().into(), ink.md5.finalize().into());
-            Ok(SealedFile { spool, file, length, sha256, md5, temporary })
+            Ok(SealedFile { spool, file, length, sha256, md5, handle, temporary })
         });
         sealed.await.unwrap_or(Err(Error::Closed))
     }
@@ -136,7 +148,7 @@ impl Ink {
     }
 }
 
-/// A file that has been received whole: its bytes are durable, its name is still temporary. Dropped, it leaves nothing behind.
+/// A file that has been received whole under a temporary name. Dropped, it leaves nothing behind.
 #[derive(Debug)]
 pub struct SealedFile {
     spool: Spool,
@@ -144,6 +156,7 @@ pub struct SealedFile {
     length: u64,
     sha256: [u8; 32],
     md5: [u8; 16],
+    handle: File,
     temporary: Temporary,
 }
 
@@ -168,15 +181,36 @@ impl SealedFile {
         &self.md5
     }
 
-    /// Gives it its name. Durable when this returns.
+    /// Gives it its name and syncs both, bytes and name, at the same time. Durable when this returns.
+    ///
+    /// The name may stand before the bytes are durable: nobody refers to it before this returns.
     ///
     /// # Errors
     /// [`Error::Unavailable`]; the file is gone then.
-    pub async fn publish(mut self) -> Result<FileId, Error> {
-        let (from, to) = (self.temporary.path.clone(), self.spool.path(&self.file));
-        // From here on the folder's thread removes it, should it come to nothing.
-        self.temporary.stays = true;
-        self.spool.folder.rename(from, to).await?;
-        Ok(self.file)
+    pub async fn publish(self) -> Result<FileId, Error> {
+        let Self { spool, file, handle, mut temporary, .. } = self;
+        let to = spool.path(&file);
+        let step = tokio::task::spawn_blocking(move || {
+            let synced = temporary.rename(to).map_err(Error::from).and_then(|()| {
+                let name = spool.folder.sync_soon()?;
+                // Length and place of the bytes are made durable with them; only times are left out.
+                handle.sync_data()?;
+                Ok(name)
+            });
+            match synced {
+                Ok(name) => Ok((temporary, name)),
+                Err(error) => {
+                    temporary.remove();
+                    Err(error)
+                }
+            }
+        });
+        let (mut named, name) = step.await.unwrap_or(Err(Error::Closed))?;
+        if let Err(error) = name.durable().await {
+            named.remove();
+            return Err(error);
+        }
+        named.stays = true;
+        Ok(file)
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! plan      the route of (database, doc type, owner): which handler, or none; decides where the bytes are kept meanwhile
-//! receive   stream the body into a file, digesting; fsync of the file
-//! commit    publish the file (rename, fsync of the folder) and journal a reservation, both durable
+//! receive   stream the body into a file, digesting
+//! commit    publish the file (its name, fsync of file and folder) and journal a reservation, side by side, all durable
 //!           save the document with the attachment pending, durable         ── only now may the caller be answered ──
 //!           confirm the reservation: a worker takes it from here (jobs::put_attachment)
 //! ```
@@ -62,7 +62,7 @@ impl std::fmt::Debug for Routed {
     }
 }
 
-/// Bytes that have arrived whole: their file is on disk under a temporary name.
+/// Bytes that have arrived whole: they lie in a file under a temporary name, and are not durable yet.
 #[derive(Debug)]
 pub struct Arrived {
     file: delivery::SealedFile,
