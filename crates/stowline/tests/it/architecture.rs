@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("connections", &["groupcommit", "plan"]),
     ("attachments", &["outbound", "plan"]),
     ("stowline", &["attachments", "connections", "delivery", "outbound", "plan"]),
+    ("voice", &[]),
     ("testkit", &[]),
     ("demo", &["plan", "stowline", "testkit"]),
 ];

@@ -1,0 +1,226 @@
+//! The codecs that a call may be held in, and what turns their payloads into samples and back.
+//!
+//! Samples are linear, 16 bits, mono. G.711 (PCMU, PCMA) is 8 kHz and exact: a payload means certain samples, and nothing is lost in storing
+//! them. Opus runs on a clock of 48 kHz whatever it carries; we decode it at 16 kHz, all that a voice on a telephone has, a third of the
+//! bytes of 48 kHz, and the rate that speech recognition wants. Both decoders bridge what was lost on the way (see [`Decoder::decode_after`]).
+
+mod opus;
+
+use audio_codec_algorithms::{decode_alaw, decode_ulaw, encode_alaw, encode_ulaw};
+
+use crate::{Error, conceal};
+
+/// How a voice is written down on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// G.711 μ-law, payload type 0.
+    Pcmu,
+    /// G.711 A-law, payload type 8.
+    Pcma,
+    /// Opus (RFC 6716, RFC 7587), a payload type by agreement.
+    Opus,
+}
+
+impl Codec {
+    /// All of them, the exact ones first.
+    pub const ALL: [Self; 3] = [Self::Pcmu, Self::Pcma, Self::Opus];
+
+    /// The name in an `a=rtpmap` line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pcmu => "PCMU",
+            Self::Pcma => "PCMA",
+            Self::Opus => "opus",
+        }
+    }
+
+    /// The payload type that needs no agreement (RFC 3551), where there is one.
+    #[must_use]
+    pub fn static_payload_type(self) -> Option<u8> {
+        match self {
+            Self::Pcmu => Some(0),
+            Self::Pcma => Some(8),
+            Self::Opus => None,
+        }
+    }
+
+    /// Ticks a second of the RTP timestamps, as in `a=rtpmap`.
+    #[must_use]
+    pub fn clock_rate(self) -> u32 {
+        match self {
+            Self::Pcmu | Self::Pcma => 8_000,
+            Self::Opus => 48_000,
+        }
+    }
+
+    /// What stands after the clock rate in `a=rtpmap`: Opus always says 2 there (RFC 7587), even of a mono voice; 1 is not written.
+    #[must_use]
+    pub fn channels(self) -> u8 {
+        match self {
+            Self::Pcmu | Self::Pcma => 1,
+            Self::Opus => 2,
+        }
+    }
+
+    /// Samples a second that we decode to and encode from.
+    #[must_use]
+    pub fn sample_rate(self) -> u32 {
+        match self {
+            Self::Pcmu | Self::Pcma => 8_000,
+            Self::Opus => 16_000,
+        }
+    }
+
+    /// What an `a=rtpmap` line names: `PCMU/8000`, `opus/48000/2`. Names are compared without regard to case; none is `None`.
+    #[must_use]
+    pub fn from_rtpmap(encoding: &str) -> Option<Self> {
+        let mut parts = encoding.trim().split('/');
+        let (name, clock, channels) = (parts.next()?, parts.next()?.parse::<u32>().ok()?, parts.next().unwrap_or("1"));
+        Self::ALL.into_iter().find(|codec| {
+            codec.name().eq_ignore_ascii_case(name)
+                && codec.clock_rate() == clock
+                && channels.parse() == Ok(codec.channels())
+        })
+    }
+
+    /// The `a=rtpmap` encoding: `PCMU/8000`, `opus/48000/2`.
+    #[must_use]
+    pub fn rtpmap(self) -> String {
+        match self.channels() {
+            1 => format!("{}/{}", self.name(), self.clock_rate()),
+            channels => format!("{}/{}/{channels}", self.name(), self.clock_rate()),
+        }
+    }
+
+    /// The codec of a payload type that needs no agreement.
+    #[must_use]
+    pub fn from_static(payload_type: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|codec| codec.static_payload_type() == Some(payload_type))
+    }
+
+    /// How long a payload sounds, in ticks of the codec's clock; `None` for what is no payload of it.
+    #[must_use]
+    pub fn ticks(self, payload: &[u8]) -> Option<u32> {
+        match self {
+            Self::Pcmu | Self::Pcma => u32::try_from(payload.len()).ok().filter(|&ticks| ticks > 0),
+            Self::Opus => opus::ticks(payload),
+        }
+    }
+
+    /// Ticks of the codec's clock as samples of [`Codec::sample_rate`].
+    #[must_use]
+    pub fn samples(self, ticks: u32) -> usize {
+        (u64::from(ticks) * u64::from(self.sample_rate()) / u64::from(self.clock_rate())) as usize
+    }
+}
+
+/// Turns the payloads of one stream into samples, in their order.
+#[derive(Debug)]
+pub struct Decoder {
+    codec: Codec,
+    /// The end of what was decoded, to bridge a loss from. G.711 alone needs it.
+    heard: conceal::History,
+    opus: Option<Box<opus::Decoder>>,
+    next: Vec<i16>,
+}
+
+impl Decoder {
+    /// A decoder at the beginning of a stream.
+    #[must_use]
+    pub fn new(codec: Codec) -> Self {
+        let opus = (codec == Codec::Opus).then(Box::default);
+        Self { codec, heard: conceal::History::new(codec.sample_rate()), opus, next: Vec::new() }
+    }
+
+    /// What it decodes.
+    #[must_use]
+    pub fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// Samples a second of what it gives.
+    #[must_use]
+    pub fn sample_rate(&self) -> u32 {
+        self.codec.sample_rate()
+    }
+
+    /// Appends the samples of a payload that follows the one before it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Payload`] when it is none of this codec; then nothing is appended.
+    pub fn decode(&mut self, payload: &[u8], samples: &mut Vec<i16>) -> Result<(), Error> {
+        let start = samples.len();
+        match (self.codec, &mut self.opus) {
+            (Codec::Pcmu, _) => samples.extend(payload.iter().map(|&byte| decode_ulaw(byte))),
+            (Codec::Pcma, _) => samples.extend(payload.iter().map(|&byte| decode_alaw(byte))),
+            (Codec::Opus, Some(opus)) => opus.decode(payload, samples)?,
+            (Codec::Opus, None) => {}
+        }
+        self.heard.keep(&samples[start..]);
+        Ok(())
+    }
+
+    /// Appends `missing` samples in place of what was lost before this payload, made to sound like what is around them, and then the
+    /// payload's own, which are not touched. A long loss fades into silence.
+    ///
+    /// # Errors
+    ///
+    /// As [`Decoder::decode`]; nothing is appended.
+    pub fn decode_after(&mut self, missing: usize, payload: &[u8], samples: &mut Vec<i16>) -> Result<(), Error> {
+        if missing == 0 {
+            return self.decode(payload, samples);
+        }
+        if let Some(opus) = &mut self.opus {
+            return opus.decode_after(missing, payload, samples);
+        }
+        let mut next = std::mem::take(&mut self.next);
+        next.clear();
+        match self.codec {
+            Codec::Pcma => next.extend(payload.iter().map(|&byte| decode_alaw(byte))),
+            _ => next.extend(payload.iter().map(|&byte| decode_ulaw(byte))),
+        }
+        conceal::bridge(self.heard.samples(), missing, &next, self.codec.sample_rate(), samples);
+        samples.extend_from_slice(&next);
+        self.heard.keep(&next);
+        self.next = next;
+        Ok(())
+    }
+}
+
+/// Turns samples of [`Codec::sample_rate`] into payloads.
+#[derive(Debug)]
+pub struct Encoder {
+    codec: Codec,
+    opus: Option<Box<opus::Encoder>>,
+}
+
+impl Encoder {
+    /// An encoder at the beginning of a stream.
+    #[must_use]
+    pub fn new(codec: Codec) -> Self {
+        Self { codec, opus: (codec == Codec::Opus).then(Box::default) }
+    }
+
+    /// What it encodes to.
+    #[must_use]
+    pub fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// Appends the payload for these samples. Opus takes 2.5, 5, 10, 20, 40 or 60 ms at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Payload`] when the codec does not take so many samples.
+    pub fn encode(&mut self, samples: &[i16], payload: &mut Vec<u8>) -> Result<(), Error> {
+        match (self.codec, &mut self.opus) {
+            (Codec::Pcmu, _) => payload.extend(samples.iter().map(|&sample| encode_ulaw(sample))),
+            (Codec::Pcma, _) => payload.extend(samples.iter().map(|&sample| encode_alaw(sample))),
+            (Codec::Opus, Some(opus)) => opus.encode(samples, payload)?,
+            (Codec::Opus, None) => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,212 @@
+//! WAV files: prompts are read from them, messages are written to them.
+//!
+//! Reading takes what people have: 8 or 16 bits, μ-law and A-law, mono and stereo, extensible headers, chunks nobody knows, chunks of odd
+//! size. Writing is a stream: [`header`] first, then the samples as they come. A writer that dies leaves a file whose header says less than
+//! the file holds, or nothing; [`repair`] gives the header that is true of it.
+
+use std::time::Duration;
+
+use audio_codec_algorithms::{decode_alaw, decode_ulaw};
+
+use crate::{Clip, Error};
+
+/// The length of the header that we write.
+pub const HEADER: usize = 44;
+
+/// What a header says of the bytes after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Format {
+    /// Samples a second.
+    pub rate: u32,
+    /// Bytes of a sample, of all channels together.
+    pub frame: u16,
+    /// Where the samples begin.
+    pub start: u64,
+    /// Bytes of samples there are.
+    pub length: u64,
+}
+
+impl Format {
+    /// How long it sounds.
+    #[must_use]
+    pub fn duration(&self) -> Duration {
+        length(self.length, self.rate, self.frame)
+    }
+}
+
+fn length(bytes: u64, rate: u32, frame: u16) -> Duration {
+    let second = u64::from(rate.max(1)) * u64::from(frame.max(1));
+    let (seconds, rest) = (bytes / second, bytes % second);
+    Duration::from_secs(seconds) + Duration::from_nanos(rest * 1_000_000_000 / second)
+}
+
+/// The header of a mono file of 16 bits with so many bytes of samples; a stream that is still growing says 0. More than 4 GiB cannot be said.
+#[must_use]
+pub fn header(rate: u32, bytes: u64) -> [u8; HEADER] {
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(u32::MAX - 36);
+    let mut header = [0; HEADER];
+    let mut at = 0;
+    let mut put = |field: &[u8]| {
+        header[at..at + field.len()].copy_from_slice(field);
+        at += field.len();
+    };
+    put(b"RIFF");
+    put(&(bytes + 36).to_le_bytes());
+    put(b"WAVEfmt ");
+    put(&16_u32.to_le_bytes());
+    put(&1_u16.to_le_bytes());
+    put(&1_u16.to_le_bytes());
+    put(&rate.to_le_bytes());
+    put(&rate.saturating_mul(2).to_le_bytes());
+    put(&2_u16.to_le_bytes());
+    put(&16_u16.to_le_bytes());
+    put(b"data");
+    put(&bytes.to_le_bytes());
+    header
+}
+
+/// Appends samples as they lie in the file.
+pub fn write_samples(samples: &[i16], bytes: &mut Vec<u8>) {
+    bytes.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
+}
+
+/// A whole mono file of 16 bits.
+#[must_use]
+pub fn file(rate: u32, samples: &[i16]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER + samples.len() * 2);
+    bytes.extend(header(rate, samples.len() as u64 * 2));
+    write_samples(samples, &mut bytes);
+    bytes
+}
+
+/// The header that is true of a file of ours which now has `file_length` bytes, and how long the file sounds with it. Half a sample at the
+/// end is not counted; whoever cuts the file there cuts nothing that was said.
+///
+/// # Errors
+///
+/// [`Error::Wav`] when the file does not begin with a header of ours.
+pub fn repair(found: &[u8], file_length: u64) -> Result<([u8; HEADER], Duration), Error> {
+    let found = found.first_chunk::<HEADER>().ok_or(Error::Wav("shorter than its header"))?;
+    let rate = u32::from_le_bytes([found[24], found[25], found[26], found[27]]);
+    let ours = header(rate, 0);
+    let same = |from: usize, to: usize| found[from..to] == ours[from..to];
+    if !(same(0, 4) && same(8, 40)) || rate == 0 {
+        return Err(Error::Wav("not a header of ours"));
+    }
+    let bytes = file_length.saturating_sub(HEADER as u64) & !1;
+    Ok((header(rate, bytes), length(bytes, rate, 2)))
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Coding {
+    Unsigned8,
+    Signed16,
+    Ulaw,
+    Alaw,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Description {
+    coding: Coding,
+    channels: u16,
+    rate: u32,
+}
+
+impl Description {
+    fn sample(self) -> u16 {
+        if matches!(self.coding, Coding::Signed16) { 2 } else { 1 }
+    }
+}
+
+/// Finds out what lies in a file, from its beginning: all the chunks before the samples must be there, the samples need not. A length that
+/// the header does not know (0 or the largest, as streams have it) is `file_length`'s.
+///
+/// # Errors
+///
+/// [`Error::Wav`] when it is no WAV file or holds what we cannot decode.
+pub fn inspect(beginning: &[u8], file_length: u64) -> Result<Format, Error> {
+    let (description, start, length) = chunks(beginning, file_length)?;
+    let frame = description.sample() * description.channels;
+    Ok(Format { rate: description.rate, frame, start, length: length - length % u64::from(frame) })
+}
+
+/// Reads a whole file. Several channels are mixed into one.
+///
+/// # Errors
+///
+/// As [`inspect`].
+pub fn read(bytes: &[u8]) -> Result<Clip, Error> {
+    let (description, start, length) = chunks(bytes, bytes.len() as u64)?;
+    let start = usize::try_from(start).unwrap_or(usize::MAX).min(bytes.len());
+    let end = start.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(bytes.len());
+    let data = &bytes[start..end];
+    let samples: Vec<i16> = match description.coding {
+        Coding::Unsigned8 => data.iter().map(|&byte| (i16::from(byte) - 128) * 256).collect(),
+        Coding::Signed16 => data.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect(),
+        Coding::Ulaw => data.iter().map(|&byte| decode_ulaw(byte)).collect(),
+        Coding::Alaw => data.iter().map(|&byte| decode_alaw(byte)).collect(),
+    };
+    Ok(Clip::new(description.rate, mixed(samples, usize::from(description.channels))))
+}
+
+fn mixed(samples: Vec<i16>, channels: usize) -> Vec<i16> {
+    if channels == 1 {
+        return samples;
+    }
+    let mean = |frame: &[i16]| frame.iter().map(|&sample| i64::from(sample)).sum::<i64>() / channels as i64;
+    samples.chunks_exact(channels).map(|frame| i16::try_from(mean(frame)).unwrap_or_default()).collect()
+}
+
+/// Walks over the chunks as far as the samples: what they are, where they begin, how many bytes of them there are.
+fn chunks(bytes: &[u8], file_length: u64) -> Result<(Description, u64, u64), Error> {
+    let (riff, mut rest) = bytes.split_first_chunk::<12>().ok_or(Error::Wav("shorter than its header"))?;
+    if &riff[..4] != b"RIFF" || &riff[8..] != b"WAVE" {
+        return Err(Error::Wav("it does not begin as one"));
+    }
+    let mut described = None;
+    loop {
+        let (head, body) = rest.split_first_chunk::<8>().ok_or(Error::Wav("there are no samples in it"))?;
+        let [n0, n1, n2, n3, l0, l1, l2, l3] = *head;
+        let said = u32::from_le_bytes([l0, l1, l2, l3]);
+        match &[n0, n1, n2, n3] {
+            b"data" => {
+                let start = (bytes.len() - body.len()) as u64;
+                let there = file_length.saturating_sub(start);
+                let length = if said == 0 || said == u32::MAX { there } else { u64::from(said).min(there) };
+                return Ok((described.ok_or(Error::Wav("samples before their description"))?, start, length));
+            }
+            b"fmt " => described = Some(describe(body, said)?),
+            _ => {}
+        }
+        // A chunk of odd size is followed by a byte of nothing.
+        let next = usize::try_from(u64::from(said) + u64::from(said & 1)).unwrap_or(usize::MAX);
+        rest = body.get(next..).ok_or(Error::Wav("a chunk is longer than the file"))?;
+    }
+}
+
+fn describe(body: &[u8], length: u32) -> Result<Description, Error> {
+    let body =
+        body.get(..usize::try_from(length).unwrap_or(usize::MAX)).ok_or(Error::Wav("its description is cut off"))?;
+    let word = |at: usize| body.get(at..at + 2).map(|two| u16::from_le_bytes([two[0], two[1]]));
+    let (Some(tag), Some(channels), Some(low), Some(high), Some(bits)) = (word(0), word(2), word(4), word(6), word(14))
+    else {
+        return Err(Error::Wav("its description is too short"));
+    };
+    // An extensible header says the true kind in the first two bytes of a GUID.
+    let tag = if tag == 0xfffe { word(24).ok_or(Error::Wav("its description is too short"))? } else { tag };
+    let coding = match (tag, bits) {
+        (1, 8) => Coding::Unsigned8,
+        (1, 16) => Coding::Signed16,
+        (6, 8) => Coding::Alaw,
+        (7, 8) => Coding::Ulaw,
+        _ => return Err(Error::Wav("neither PCM of 8 or 16 bits nor G.711")),
+    };
+    let rate = u32::from(low) | u32::from(high) << 16;
+    if !(1..=8).contains(&channels) {
+        return Err(Error::Wav("no channels, or too many"));
+    }
+    if !(1_000..=192_000).contains(&rate) {
+        return Err(Error::Wav("a rate that nobody plays"));
+    }
+    Ok(Description { coding, channels, rate })
+}
