@@ -17,6 +17,11 @@ pub fn from_unix(seconds: i64) -> i64 {
     seconds.saturating_add(EPOCH)
 }
 
+/// Gregorian seconds as Unix seconds.
+pub fn to_unix(gregorian: i64) -> i64 {
+    gregorian.saturating_sub(EPOCH)
+}
+
 /// Gregorian seconds as a timestamp; what lies outside of the calendar is moved to its edge.
 pub fn timestamp(gregorian: i64) -> Timestamp {
     let unix = gregorian.saturating_sub(EPOCH);
@@ -28,6 +33,13 @@ pub fn timestamp(gregorian: i64) -> Timestamp {
 pub fn month(gregorian: i64) -> Option<Month> {
     let date = timestamp(gregorian).to_zoned_datetime(TimeZone::UTC);
     Month::from_parts(u16::try_from(date.year()).ok()?, u8::try_from(date.month()).ok()?)
+}
+
+/// The first second of a month, in UTC.
+pub fn first_second(month: Month) -> Option<i64> {
+    let (year, number) = (i16::try_from(month.year()).ok()?, i8::try_from(month.month()).ok()?);
+    let first = jiff::civil::DateTime::new(year, number, 1, 0, 0, 0, 0).ok()?;
+    Some(from_unix(TimeZone::UTC.to_timestamp(first).ok()?.as_second()))
 }
 
 /// `2026-01-02T03:04:05`, UTC, as the envelope shows it.

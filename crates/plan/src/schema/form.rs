@@ -42,6 +42,12 @@ impl Form {
         settle(document, |document| self.faults(document, &self.struck(document), &[]))
     }
 
+    /// Whether the schema names a field of this name at the top of a document.
+    #[must_use]
+    pub fn declares(&self, field: &str) -> bool {
+        self.schema.get("properties").is_some_and(|properties| properties.get(field).is_some())
+    }
+
     /// The faults of `value`, which stands at `at` and is echoed as `shown`.
     pub(super) fn faults(&self, value: &Value, shown: &Value, at: &[&str]) -> Vec<Fault> {
         self.validator.iter_errors(value).flat_map(|error| Fault::of(&error, shown, at)).collect()

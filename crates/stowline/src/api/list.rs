@@ -11,6 +11,7 @@ use plan::Violations;
 use serde_json::{Map, Value};
 
 use super::{Call, Reply};
+use crate::app::months::Span;
 use crate::app::pages::Ask;
 use crate::app::{App, Error};
 use crate::time;
@@ -93,27 +94,18 @@ fn number(call: &Call, name: &str) -> Result<Option<i64>, Error> {
     read.map(Some).ok_or_else(|| Error::invalid(name, "type", format!("{name} is a whole number")))
 }
 
-/// A window of time in Gregorian seconds, both ends included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
-    /// Its first second.
-    pub from: i64,
-    /// Its last second.
-    pub to: i64,
-}
-
 /// Reads `created_from` and `created_to`; none when neither is there. With one of them only, the window is as wide as it may be: `widest`
 /// up to `created_to`, or from `created_from` until now.
 ///
 /// # Errors
 /// [`Error::Invalid`] when one is no number, the window ends before it begins, or is wider than `widest`.
-pub fn window(call: &Call, widest: Duration) -> Result<Option<Window>, Error> {
+pub fn window(call: &Call, widest: Duration) -> Result<Option<Span>, Error> {
     let widest = i64::try_from(widest.as_secs()).unwrap_or(i64::MAX);
     let window = match (number(call, "created_from")?, number(call, "created_to")?) {
         (None, None) => return Ok(None),
-        (Some(from), Some(to)) => Window { from, to },
-        (Some(from), None) => Window { from, to: time::now() },
-        (None, Some(to)) => Window { from: to.saturating_sub(widest), to },
+        (Some(from), Some(to)) => Span { from, to },
+        (Some(from), None) => Span { from, to: time::now() },
+        (None, Some(to)) => Span { from: to.saturating_sub(widest), to },
     };
     let complaint = if window.to < window.from {
         "created_to is before created_from".to_owned()
@@ -296,8 +288,8 @@ mod tests {
     fn a_window_is_read_or_refused() {
         let day = Duration::from_secs(86_400);
         assert_eq!(window(&call(""), day).unwrap(), None);
-        assert_eq!(window(&call("created_from=5&created_to=5"), day).unwrap(), Some(Window { from: 5, to: 5 }));
-        assert_eq!(window(&call("created_to=86405"), day).unwrap(), Some(Window { from: 5, to: 86_405 }));
+        assert_eq!(window(&call("created_from=5&created_to=5"), day).unwrap(), Some(Span { from: 5, to: 5 }));
+        assert_eq!(window(&call("created_to=86405"), day).unwrap(), Some(Span { from: 5, to: 86_405 }));
         for bad in [
             "created_from=6&created_to=5",
             "created_from=0&created_to=86401",

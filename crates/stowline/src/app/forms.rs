@@ -1,4 +1,4 @@
-//! The schemas of accounts, users and mailboxes: what a caller may send, checked in one way.
+//! The schemas of what callers may send beside storage documents, checked in one way.
 
 use plan::schema::Form;
 use serde_json::{Map, Value};
@@ -18,12 +18,21 @@ pub const USER: FormName = FormName(1);
 pub const VMBOX: FormName = FormName(2);
 /// `PUT …/vmboxes/{id}/messages`.
 pub const MESSAGE: FormName = FormName(3);
+/// What comes in with a call's recording.
+pub const RECORDING: FormName = FormName(4);
+/// The record of a leg of a call.
+pub const CDR: FormName = FormName(5);
+/// What comes in with a received fax.
+pub const FAX: FormName = FormName(6);
 
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 7] = [
     include_str!("../../schemas/accounts.json"),
     include_str!("../../schemas/users.json"),
     include_str!("../../schemas/vmboxes.json"),
     include_str!("../../schemas/mailbox_messages.json"),
+    include_str!("../../schemas/recordings.json"),
+    include_str!("../../schemas/cdrs.json"),
+    include_str!("../../schemas/faxes.json"),
 ];
 
 /// The compiled schemas.
@@ -40,6 +49,18 @@ impl Forms {
     pub fn compile() -> anyhow::Result<Self> {
         let compile = |source: &&str| anyhow::Ok(Form::compile(&serde_json::from_str(source)?)?);
         Ok(Self { forms: SOURCES.iter().map(compile).collect::<Result<_, _>>()? })
+    }
+
+    /// As [`Forms::check`], without the fields that the form does not name.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn check_known(&self, name: &FormName, data: Value) -> Result<Map<String, Value>, Error> {
+        let mut fields = self.check(name, data)?;
+        if let Some(form) = self.forms.get(name.0) {
+            fields.retain(|key, _| form.declares(key));
+        }
+        Ok(fields)
     }
 
     /// What a caller sent, without private fields, when it fits the form.

@@ -3,8 +3,8 @@
 //! A message belongs to the month (UTC) that its timestamp lies in, and its id begins with it. `source_id` is its box, `owner_id` the box's
 //! owner when the message came, so that the owner's plan decides where the audio goes. `metadata` is what clients see and change.
 //!
-//! With audio a message is made in two steps, because the bytes may arrive before what is said of them: [`receive`] streams them into a
-//! file, [`create`] (or [`replace_audio`]) commits file and document as one (`deposit`). Nothing exists before the second step.
+//! With audio a message is made in two steps (`received`): [`receive`] streams it into a file, [`create`] (or [`replace_audio`]) commits file
+//! and document as one.
 //!
 //! A message older than `[voicemail] retention` is shown as deleted and cannot be changed any more; its document and audio stay.
 
@@ -12,13 +12,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use plan::{AttachmentName, Database, DocId, DocType, Month};
+use plan::{AttachmentName, Database, DocId};
 use serde_json::{Map, Value};
 
 use super::attachment::{Attachment, attachments_of};
-use super::deposit::{Arrived, Deposit, Form, Target};
+use super::deposit::Form;
 use super::mailboxes::Mailbox;
-use super::{App, Error, forms, media_types};
+use super::{App, Error, forms, months};
 use crate::app::accounts::Account;
 use crate::{id, time};
 use connections::{Document, Draft};
@@ -28,8 +28,9 @@ mod change;
 mod find;
 mod transfer;
 
+pub use super::received::{Received as Audio, Sent as Sound};
 pub use change::{Bulk, Folder, change_folder, change_folders, remove, remove_all, remove_each, remove_in};
-pub use find::{Counts, Span, count, page_of_account, page_of_mailbox};
+pub use find::{Counts, count, page_of_account, page_of_mailbox, retained};
 pub use transfer::{copy, copy_each, relocate, relocate_each};
 
 const TYPE: &str = "mailbox_message";
@@ -97,34 +98,8 @@ impl Message {
 /// # Errors
 /// [`Error::NotFound`], also for a message of another box; [`Error::Unavailable`].
 pub async fn get(app: &App, account: &Account, mailbox: &Mailbox, id: &str) -> Result<Message, Error> {
-    let not_found = || Error::NotFound(id.to_owned());
-    let parsed = DocId::parse(id).map_err(|_| not_found())?;
-    let month = parsed.month().ok_or_else(not_found)?;
-    let found = app.documents.get(&database(account, month), &parsed).await?.and_then(Message::read);
-    found.filter(|message| message.mailbox() == mailbox.id.as_ref()).ok_or_else(not_found)
-}
-
-fn database(account: &Account, month: Month) -> Database {
-    Database::Modb(account.id.clone(), month)
-}
-
-/// Sound on its way in.
-#[derive(Debug, Clone, Copy)]
-pub struct Sound<'a> {
-    /// Its media type; [`media_types::UNKNOWN`] when the sender does not know.
-    pub content_type: &'a str,
-    /// The name that its sender gave it; only its extension counts.
-    pub file_name: Option<&'a str>,
-    /// The most bytes that are taken.
-    pub limit: u64,
-}
-
-/// Audio that has arrived whole and belongs to no message yet. Dropping it drops the bytes.
-#[derive(Debug)]
-pub struct Audio {
-    deposit: Deposit,
-    arrived: Arrived,
-    name: AttachmentName,
+    let found = Message::read(months::find(app, account, TYPE, id).await?);
+    found.filter(|message| message.mailbox() == mailbox.id.as_ref()).ok_or_else(|| Error::NotFound(id.to_owned()))
 }
 
 /// Streams audio for a message of `mailbox` into a file.
@@ -142,38 +117,12 @@ where
     S: Stream<Item = Result<Bytes, E>> + Send,
     E: std::fmt::Display,
 {
-    // Which message it will be is known only when all of the request has been read; the route is the same for all of them.
-    let (database, id) = place(account, time::now())?;
-    let doc_type = DocType::parse(TYPE).map_err(|error| Error::internal("naming a type", error))?;
-    let owner = mailbox.owner_id().map(str::to_owned);
-    let target = Target { account: account.id.clone(), owner, database, id, doc_type };
-    let deposit = Deposit::plan(app, target).await?;
-    let (name, content_type) = attachment(&sound, mailbox)?;
-    let arrived = deposit.receive(app, stream, &content_type, sound.limit).await?;
-    Ok(Audio { deposit, arrived, name })
+    Audio::take(app, account, mailbox.owner_id(), TYPE, sound, mailbox.media_extension(), stream).await
 }
 
-/// The name and type under which audio is kept: an unguessable name that no other generation shares, so that no two lie at one location.
-fn attachment(sound: &Sound<'_>, mailbox: &Mailbox) -> Result<(AttachmentName, String), Error> {
-    let named = sound.file_name.and_then(media_types::extension_in);
-    let content_type = match media_types::essence(sound.content_type).as_str() {
-        media_types::UNKNOWN => {
-            named.as_deref().and_then(media_types::type_of).unwrap_or(media_types::UNKNOWN).to_owned()
-        }
-        known => known.to_owned(),
-    };
-    let by_type = media_types::extension_of(&content_type);
-    let extension = by_type.or(named.as_deref()).unwrap_or(mailbox.media_extension());
-    let name = AttachmentName::parse(&format!("{}.{extension}", id::random()));
-    Ok((name.map_err(|error| Error::internal("naming an attachment", error))?, content_type))
-}
-
-/// The database and id of a new message that was left at `timestamp`.
-fn place(account: &Account, timestamp: i64) -> Result<(Database, DocId), Error> {
-    let month = time::month(timestamp)
-        .ok_or_else(|| Error::invalid("timestamp", "date_range", "this time lies outside of the calendar"))?;
-    let id = id::of_month(month).map_err(|error| Error::internal("making an id", error))?;
-    Ok((database(account, month), id))
+/// An unguessable name that no other generation shares, so that no two lie at one location.
+fn name_of(audio: &Audio) -> String {
+    format!("{}.{}", id::random(), audio.extension())
 }
 
 /// Creates a message from what a caller says of it, with or without audio.
@@ -189,7 +138,7 @@ pub async fn create(
 ) -> Result<Message, Error> {
     let said = app.forms.check(&forms::MESSAGE, data)?;
     let timestamp = said.get("timestamp").and_then(Value::as_i64).unwrap_or_else(time::now);
-    let (database, id) = place(account, timestamp)?;
+    let (database, id) = months::place(account, "timestamp", timestamp)?;
     let body = body::new(account, mailbox, &id, timestamp, &said);
     save(app, mailbox, database, id, timestamp, body, audio).await
 }
@@ -203,8 +152,9 @@ async fn save(
     mut body: Map<String, Value>,
     audio: Option<Audio>,
 ) -> Result<Message, Error> {
-    if let Some(audio) = &audio {
-        body.extend(body::with_audio(&audio.name));
+    let name = audio.as_ref().map(name_of);
+    if let Some(name) = &name {
+        body.extend(body::with_audio(name));
     }
     let draft = Draft {
         doc_type: TYPE.into(),
@@ -214,11 +164,9 @@ async fn save(
         keys: Vec::new(),
         body,
     };
-    let document = match audio {
+    let document = match audio.zip(name) {
         None => app.documents.create(&database, &id, draft).await?,
-        Some(Audio { deposit, arrived, name }) => {
-            deposit.aimed_at(app, database, id).await?.commit(app.clone(), arrived, name, Form::New(draft)).await?
-        }
+        Some((audio, name)) => audio.commit(app, database, id, &name, Form::New(draft)).await?,
     };
     read(document)
 }
@@ -229,11 +177,11 @@ async fn save(
 /// [`Error::Invalid`] (`date_range`) for a message past retention, [`Error::NotFound`], [`Error::Unavailable`].
 pub async fn replace_audio(app: &Arc<App>, message: &Message, audio: Audio) -> Result<Message, Error> {
     refuse_past_retention(app, message)?;
-    let Audio { deposit, arrived, name } = audio;
+    let name = name_of(&audio);
     let mut fields = body::with_audio(&name);
     fields.insert("pvt_modified".into(), time::now().into());
-    let deposit = deposit.aimed_at(app, message.document.database.clone(), message.id.clone()).await?;
-    read(deposit.commit(app.clone(), arrived, name, Form::Existing(fields)).await?)
+    let (database, id) = (message.document.database.clone(), message.id.clone());
+    read(audio.commit(app, database, id, &name, Form::Existing(fields)).await?)
 }
 
 /// Refuses a change of a message that is past retention.

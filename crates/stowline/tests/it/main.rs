@@ -8,6 +8,8 @@ mod crash;
 mod delivery;
 mod fixture;
 mod http_handler;
+mod incoming;
+mod inside;
 mod malformed;
 mod powercut;
 mod program;

@@ -12,7 +12,8 @@ use crate::api::upload::Upload;
 use crate::api::{Call, Reply};
 use crate::app::mailboxes::{self, Mailbox};
 use crate::app::media_types::Group;
-use crate::app::messages::{self, Bulk, Folder, Message, Sound, Span};
+use crate::app::messages::{self, Bulk, Folder, Message, Sound};
+use crate::app::months::Span;
 use crate::app::pages::Ask;
 use crate::app::{App, Error};
 
@@ -44,7 +45,7 @@ pub async fn list(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
 /// The window that the call names, else all that is not past retention.
 fn span(app: &App, call: &Call) -> Result<Span, Error> {
     let window = list::window(call, app.config.api.maximum_range)?;
-    Ok(window.map_or_else(|| Span::retained(app), |window| Span { from: window.from, to: window.to }))
+    Ok(window.unwrap_or_else(|| messages::retained(app)))
 }
 
 fn passes(app: &App, filters: &Filters, message: &Message) -> bool {

@@ -1,6 +1,6 @@
 //! What a message's document says: everything but where its audio is.
 
-use plan::{AttachmentName, DocId};
+use plan::DocId;
 use serde_json::{Map, Value, json};
 
 use super::super::mailboxes::Mailbox;
@@ -91,11 +91,8 @@ fn placed(account: &Account, mailbox: &Mailbox, timestamp: i64) -> Map<String, V
 }
 
 /// The fields that tell of the audio.
-pub(super) fn with_audio(name: &AttachmentName) -> Map<String, Value> {
-    Map::from_iter([
-        ("media_filename".to_owned(), Value::from(name.as_ref())),
-        ("streamable".to_owned(), Value::Bool(true)),
-    ])
+pub(super) fn with_audio(name: &str) -> Map<String, Value> {
+    Map::from_iter([("media_filename".to_owned(), Value::from(name)), ("streamable".to_owned(), Value::Bool(true))])
 }
 
 struct Address {

@@ -12,7 +12,7 @@ use super::super::attachment::attachments_of;
 use super::super::mailboxes::Mailbox;
 use super::super::pages::Ask;
 use super::super::{App, Error};
-use super::find::{Span, page_of_mailbox};
+use super::find::{page_of_mailbox, retained};
 use super::{Message, get, read, refuse_past_retention};
 use crate::app::accounts::Account;
 use crate::time;
@@ -149,7 +149,7 @@ pub async fn remove_in(
     folder: Option<Folder>,
 ) -> Result<Bulk, Error> {
     let wanted = |message: &Message| folder.is_none_or(|folder| folder_of(message) == Some(folder));
-    let page = page_of_mailbox(app, account, &mailbox.id, Span::retained(app), &Ask::default(), wanted).await?;
+    let page = page_of_mailbox(app, account, &mailbox.id, retained(app), &Ask::default(), wanted).await?;
     let ids = page.rows.iter().map(|message| message.id.to_string()).collect();
     Ok(each(app, account, mailbox, ids, Step::Remove).await)
 }

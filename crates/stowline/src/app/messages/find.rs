@@ -2,37 +2,21 @@
 
 use std::time::Duration;
 
-use connections::{Order, Query};
-use plan::{Database, DocId, Month};
+use connections::Order;
+use plan::DocId;
 
 use super::super::mailboxes::Mailbox;
-use super::super::pages::{self, Ask, Page};
+use super::super::months::{self, Span};
+use super::super::pages::{Ask, Page};
 use super::super::{App, Error};
-use super::{Message, TYPE, database};
+use super::{Message, TYPE};
 use crate::app::accounts::Account;
 use crate::time;
 
-/// How far the clock of who left a message may be ahead of ours.
-const AHEAD: i64 = 3600;
-/// The first and the last second that a message can carry.
-const FIRST: i64 = 62_167_219_200;
-const LAST: i64 = 315_537_897_599;
-
-/// A span of time in Gregorian seconds, both ends included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    /// Its first second.
-    pub from: i64,
-    /// Its last second.
-    pub to: i64,
-}
-
-impl Span {
-    /// The span of messages that are not past retention.
-    pub fn retained(app: &App) -> Self {
-        let now = time::now();
-        Self { from: retained_since(app, now), to: now.saturating_add(AHEAD) }
-    }
+/// The span of messages that are not past retention.
+pub fn retained(app: &App) -> Span {
+    let now = time::now();
+    Span { from: retained_since(app, now), to: now.saturating_add(months::AHEAD) }
 }
 
 /// The time before which messages are past retention.
@@ -42,24 +26,6 @@ pub(super) fn retained_since(app: &App, now: i64) -> i64 {
 
 fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
-}
-
-/// The account's monthly databases that a span touches.
-fn databases(account: &Account, span: Span, order: Order) -> Vec<Database> {
-    let (Some(first), Some(last)) =
-        (time::month(span.from.clamp(FIRST, LAST)), time::month(span.to.clamp(FIRST, LAST)))
-    else {
-        return Vec::new();
-    };
-    let ordinal = |month: Month| u32::from(month.year()) * 12 + u32::from(month.month()) - 1;
-    let month =
-        |ordinal: u32| Month::from_parts(u16::try_from(ordinal / 12).ok()?, u8::try_from(ordinal % 12 + 1).ok()?);
-    let mut found: Vec<Database> =
-        (ordinal(first)..=ordinal(last)).filter_map(month).map(|month| database(account, month)).collect();
-    if order == Order::Descending {
-        found.reverse();
-    }
-    found
 }
 
 /// A page of a box's messages within `span`. `keep` says which are wanted.
@@ -108,14 +74,9 @@ async fn page<F>(
 where
     F: Fn(&Message) -> bool + Send,
 {
-    let query = |database| Query {
-        parent: mailbox.map(DocId::to_string),
-        from: Some(span.from),
-        to: Some(span.to),
-        ..Query::new(database, TYPE)
-    };
-    let queries = databases(account, span, ask.order).into_iter().map(query).collect();
-    pages::gather(app, queries, ask, move |document| Message::read(document).filter(|found| keep(found))).await
+    let parent = mailbox.map(DocId::as_ref);
+    let row = move |document| Message::read(document).filter(|found| keep(found));
+    months::page(app, account, TYPE, parent, span, ask, row).await
 }
 
 /// How many messages a box has.
@@ -132,9 +93,9 @@ pub struct Counts {
 /// # Errors
 /// [`Error::Unavailable`].
 pub async fn count(app: &App, account: &Account, mailbox: &Mailbox) -> Result<Counts, Error> {
-    let span = Span::retained(app);
+    let span = retained(app);
     let mut counts = Counts::default();
-    for database in databases(account, span, Order::Descending) {
+    for database in months::databases(account, span, Order::Descending) {
         let folders =
             app.documents.count_by(&database, TYPE, mailbox.id.as_ref(), span.from, "$.metadata.folder").await?;
         for (folder, count) in folders {

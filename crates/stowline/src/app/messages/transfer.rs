@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use super::super::mailboxes::Mailbox;
-use super::super::{App, Error, fetch};
+use super::super::{App, Error, fetch, months};
 use super::change::{Bulk, delete_copied};
-use super::{Message, Sound, body, get, place, receive, refuse_past_retention, save};
+use super::{Message, Sound, body, get, receive, refuse_past_retention, save};
 use crate::app::accounts::Account;
 use crate::time;
 
@@ -26,14 +26,14 @@ pub async fn copy(app: &Arc<App>, account: &Account, message: &Message, mailbox:
             let sound =
                 Sound { content_type: &served.content_type, file_name: Some(name.as_ref()), limit: served.total };
             let received = receive(app, account, mailbox, sound, served.stream).await?;
-            if received.arrived.length() != served.total {
+            if received.length() != served.total {
                 return Err(Error::Unavailable { what: "the audio's destination", source: None });
             }
             Some(received)
         }
     };
     let timestamp = time::now();
-    let (database, id) = place(account, timestamp)?;
+    let (database, id) = months::place(account, "timestamp", timestamp)?;
     let body = body::copied(account, mailbox, &id, timestamp, &message.document.body);
     save(app, mailbox, database, id, timestamp, body, audio).await
 }

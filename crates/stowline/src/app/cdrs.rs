@@ -1,0 +1,201 @@
+//! Call records: one document for each leg of a call, in the account's month.
+//!
+//! The time at which the *call* began decides the month of all its legs and so how their ids begin: `YYYYMM-{call id}`. The legs of a call share
+//! an `interaction_id`, `{Gregorian seconds of the beginning}-{short key}`; which call a leg belongs to is settled in `cdrs/interaction.rs`. A leg
+//! that is recorded again is the same leg: nothing is written, and that is a success.
+//!
+//! Lists are by the time at which a leg began. A leg that began in another month than its call stands at the edge of the call's month.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use plan::{DocId, Month};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::{App, Error, forms, months};
+use crate::app::accounts::Account;
+use crate::time;
+use connections::{Document, Draft};
+
+mod find;
+mod interaction;
+mod row;
+
+pub use find::{get, interactions, legs_of, page};
+pub use interaction::time_of;
+pub use row::{COLUMNS, RESELLER_COLUMNS, row};
+
+/// The type of its document.
+pub const TYPE: &str = "cdr";
+/// Space of unique keys: the first recorded leg of a call holds the call's.
+const CALL: &str = "call";
+/// How often the first leg of a call may be taken away under our hands.
+const ATTEMPTS: u32 = 5;
+
+/// The record of a leg.
+#[derive(Debug, Clone)]
+pub struct Leg {
+    /// Its id.
+    pub id: DocId,
+    /// Its document.
+    pub document: Document,
+}
+
+/// What became of a leg that was to be recorded.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// It, as it is stored.
+    pub leg: Leg,
+    /// False when it was there already.
+    pub new: bool,
+}
+
+impl Leg {
+    fn read(document: Document) -> Option<Self> {
+        let id = document.id.clone();
+        (document.doc_type == TYPE && !document.deleted).then_some(Self { id, document })
+    }
+
+    fn number(&self, key: &str) -> Option<i64> {
+        self.document.body.get(key).and_then(Value::as_i64)
+    }
+
+    /// When it began, in Gregorian seconds.
+    pub fn start(&self) -> i64 {
+        start(&self.document.body).unwrap_or_default()
+    }
+
+    /// Where it stands in a list: when it began, at the edge of its month when that was in another one.
+    pub fn at(&self) -> i64 {
+        self.id.month().map_or_else(|| self.start(), |month| within(month, self.start()))
+    }
+
+    /// When it was last written, in Gregorian seconds.
+    pub fn modified(&self) -> i64 {
+        self.number("pvt_modified").unwrap_or_default()
+    }
+
+    /// The user whose leg it is.
+    pub fn owner_id(&self) -> Option<&str> {
+        let vars = self.document.body.get("custom_channel_vars");
+        let in_vars = vars.and_then(|vars| vars.get("owner_id")).and_then(Value::as_str);
+        in_vars.or_else(|| self.document.text("owner_id")).filter(|owner| !owner.is_empty())
+    }
+
+    /// What the legs of its call have in common.
+    pub fn interaction_id(&self) -> &str {
+        self.document.text("interaction_id").unwrap_or_default()
+    }
+}
+
+/// The time at which a leg began, by its body: hangup less duration.
+fn start(body: &Map<String, Value>) -> Option<i64> {
+    let number = |key: &str| body.get(key).and_then(Value::as_i64);
+    Some(number("timestamp")?.saturating_sub(number("duration_seconds").unwrap_or_default()))
+}
+
+fn within(month: Month, at: i64) -> i64 {
+    let bounds = months::bounds(month);
+    at.clamp(bounds.from, bounds.to)
+}
+
+/// The longest call id that stands in a document's id as it is.
+const LONGEST: usize = 200;
+
+/// The id of a leg of a call that began in `month`. A call id that is too long for an id, or holds what none may hold, stands there cut and with a
+/// digest.
+///
+/// # Errors
+/// None in truth: what comes out is an id.
+pub fn id_of(month: Month, call_id: &str) -> Result<DocId, Error> {
+    let fits = call_id.chars().nth(LONGEST).is_none() && !call_id.chars().any(char::is_control);
+    let name: Cow<'_, str> = if fits {
+        call_id.into()
+    } else {
+        let begin: String = call_id.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
+        format!("{begin}~{}", hex::encode(&Sha256::digest(call_id)[..16])).into()
+    };
+    DocId::parse(&format!("{month}-{name}")).map_err(|error| Error::internal("making an id", error))
+}
+
+/// Records a leg, once. `leg` holds at least `call_id`; `timestamp` (the hangup) is now when it is left out, and which call it belongs to is
+/// found out when it does not say.
+///
+/// # Errors
+/// [`Error::Invalid`] by the schema, [`Error::Unavailable`].
+pub async fn record(app: &Arc<App>, account: &Account, leg: Map<String, Value>) -> Result<Recorded, Error> {
+    let mut body = app.forms.check(&forms::CDR, Value::Object(leg))?;
+    body.entry("timestamp").or_insert_with(|| time::now().into());
+    let call_id = body.get("call_id").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut attempts = ATTEMPTS;
+    loop {
+        let interaction = interaction::of(app, account, &call_id, &body).await?;
+        let month = months::of("interaction_time", interaction.time)?;
+        let (database, id) = (months::database(account, month), id_of(month, &call_id)?);
+        let draft = draft(account, &interaction, month, body.clone());
+        match app.documents.create(&database, &id, draft).await {
+            Ok(document) => return recorded(document, true),
+            Err(error) if error.kind() == connections::ErrorKind::Conflict => {
+                let found = app.documents.get(&database, &id).await?;
+                return recorded(found.ok_or_else(|| Error::NotFound(id.to_string()))?, false);
+            }
+            // Another leg of the call was recorded at this moment: this one belongs to its call.
+            Err(error) if error.kind() == connections::ErrorKind::KeyTaken && attempts > 0 => attempts -= 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn draft(
+    account: &Account,
+    interaction: &interaction::Interaction,
+    month: Month,
+    mut body: Map<String, Value>,
+) -> Draft {
+    let began = start(&body).unwrap_or(interaction.time);
+    body.extend([
+        ("interaction_id".to_owned(), Value::from(interaction.id())),
+        ("interaction_key".to_owned(), interaction.key.as_str().into()),
+        ("interaction_time".to_owned(), interaction.time.into()),
+        ("pvt_type".to_owned(), TYPE.into()),
+        ("pvt_account_id".to_owned(), account.id.as_ref().into()),
+        ("pvt_created".to_owned(), time::now().into()),
+        ("pvt_modified".to_owned(), time::now().into()),
+    ]);
+    Draft {
+        doc_type: TYPE.into(),
+        parent: Some(interaction.id()),
+        at: within(month, began),
+        deleted: false,
+        keys: interaction.claims.iter().map(|key| (CALL, key.clone())).collect(),
+        body,
+    }
+}
+
+fn recorded(document: Document, new: bool) -> Result<Recorded, Error> {
+    let id = document.id.to_string();
+    Ok(Recorded { leg: Leg::read(document).ok_or(Error::NotFound(id))?, new })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_call_id_makes_an_id() {
+        let month = Month::parse("202611").unwrap();
+        let id = |call_id: &str| id_of(month, call_id).unwrap().to_string();
+        for plain in ["f3b1@sbc.example", "a/b?c#d%41 \"e\"", "..", "ü", &"x".repeat(LONGEST)] {
+            assert_eq!(id(plain), format!("202611-{plain}"));
+        }
+        let long = "x".repeat(LONGEST + 1);
+        for odd in [long.as_str(), "a\nb", "\0", &"ü".repeat(4096)] {
+            let made = id(odd);
+            assert!(made.starts_with("202611-") && made.contains('~') && made.chars().count() <= 255, "{made}");
+            assert_eq!(made, id(odd));
+        }
+        assert_ne!(id(&format!("{long}a")), id(&format!("{long}b")));
+        assert_ne!(id("a\nb"), id("ab"));
+    }
+}
