@@ -162,6 +162,12 @@ impl Decoder {
         Ok(())
     }
 
+    /// Appends `missing` samples of silence where nothing was sent. What was heard before is no guide to what comes after it.
+    pub fn pause(&mut self, missing: usize, samples: &mut Vec<i16>) {
+        self.heard.forget();
+        samples.resize(samples.len() + missing, 0);
+    }
+
     /// Appends `missing` samples in place of what was lost before this payload, made to sound like what is around them, and then the
     /// payload's own, which are not touched. A long loss fades into silence.
     ///

@@ -39,6 +39,11 @@ impl History {
         self.samples.extend_from_slice(heard);
     }
 
+    /// Forgets what was heard.
+    pub fn forget(&mut self) {
+        self.samples.clear();
+    }
+
     /// What is remembered, the latest last.
     #[must_use]
     pub fn samples(&self) -> &[i16] {

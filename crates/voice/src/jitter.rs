@@ -5,14 +5,14 @@
 //! something is, the timestamps say how much ([`Gap`]).
 //!
 //! * A packet that comes twice is dropped. One that comes after it was given up is dropped too, and counted as late.
-//! * A packet that cannot belong to the stream (another SSRC, a sequence from nowhere) waits as a *candidate*. A second one that follows it
-//!   makes it the new stream, as after a re-INVITE, and nothing of it is lost; alone it was noise (RFC 3550, A.1).
+//! * A packet that cannot belong to the stream (another SSRC, a sequence from nowhere) waits as a *candidate*. Two of them in a row make it
+//!   the new stream, as after a re-INVITE, and nothing of it is lost; alone it was noise (RFC 3550, A.1).
 //! * Timestamps may jump: silence that nobody sent, a call on hold, a new beginning. As much silence is filled in as the clock on the wall
 //!   confirms, so that nobody can write hours with one packet.
 //!
 //! It keeps bytes only of packets that wait. It knows no codec; times are durations since any moment, always the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::rtp::Packet;
@@ -114,10 +114,9 @@ impl Held {
 #[derive(Debug)]
 struct Candidate {
     ssrc: u32,
-    /// The sequence that would prove it.
-    next: u16,
-    first: Held,
-    sequence: u16,
+    packets: VecDeque<(u16, Held)>,
+    /// How many came in a row, without one of the stream between them.
+    run: u32,
 }
 
 /// The sequence of one stream. Numbers are extended: they do not start over.
@@ -148,6 +147,8 @@ struct Timeline {
 pub struct Jitter {
     window: Duration,
     stream: Option<Stream>,
+    /// The stream before: its SSRC and its highest sequence, to know its stragglers by.
+    previous: Option<(u32, u16)>,
     held: BTreeMap<u64, Held>,
     candidate: Option<Candidate>,
     timeline: Timeline,
@@ -161,8 +162,8 @@ pub struct Jitter {
 const DROPOUT: u16 = 3_000;
 const MISORDER: u16 = 100;
 /// Packets that wait at most.
-const MOST: usize = 1_000;
-/// A jump of timestamps this long is believed without a look at the clock.
+const MOST: usize = 256;
+/// A recording may be ahead of the clock on the wall by this much; and so much audio is believed to be lost when packets are.
 const BELIEVED: Duration = Duration::from_secs(1);
 /// A difference of the clocks that is none.
 const SLACK: Duration = Duration::from_millis(250);
@@ -174,6 +175,7 @@ impl Jitter {
         Self {
             window,
             stream: None,
+            previous: None,
             held: BTreeMap::new(),
             candidate: None,
             timeline: Timeline::default(),
@@ -200,10 +202,13 @@ impl Jitter {
         self.tick(now, sink);
         match self.place(arrived.packet.ssrc, arrived.packet.sequence) {
             Some(sequence) => {
-                self.candidate = self.candidate.take().filter(|candidate| candidate.ssrc != arrived.packet.ssrc);
+                if let Some(candidate) = &mut self.candidate {
+                    candidate.run = 0;
+                }
                 self.accept(sequence, arrived, now, sink);
             }
-            None if self.stream.is_none() => self.start(arrived.packet.ssrc, arrived.packet.sequence, arrived, now),
+            None if self.stream.is_none() => self.start(arrived, now),
+            None if self.is_straggler(&arrived.packet) => self.counts.late += 1,
             None => self.consider(arrived, now, sink),
         }
     }
@@ -246,11 +251,18 @@ impl Jitter {
         }
     }
 
-    fn start(&mut self, ssrc: u32, sequence: u16, arrived: &Arrival<'_>, now: Duration) {
+    /// Whether a packet is of the stream before, come after that was left.
+    fn is_straggler(&self, packet: &Packet<'_>) -> bool {
+        self.previous
+            .is_some_and(|(ssrc, highest)| ssrc == packet.ssrc && highest.wrapping_sub(packet.sequence) < DROPOUT)
+    }
+
+    fn start(&mut self, arrived: &Arrival<'_>, now: Duration) {
         // Room below, so that what was overtaken has a number.
-        let first = (1 << 32) + u64::from(sequence);
+        let first = (1 << 32) + u64::from(arrived.packet.sequence);
+        let ssrc = arrived.packet.ssrc;
+        self.previous = self.stream.take().map(|stream| (stream.ssrc, stream.highest as u16));
         self.stream = Some(Stream { ssrc, next: None, highest: first, given: 0, since: now });
-        self.candidate = None;
         self.transit = None;
         self.measure(arrived, now);
         self.held.insert(first, Held::new(arrived, now));
@@ -284,21 +296,43 @@ impl Jitter {
     /// A packet that is not of the stream: the second in a row makes another one.
     fn consider(&mut self, arrived: &Arrival<'_>, now: Duration, sink: &mut impl FnMut(Event<'_>)) {
         let Packet { ssrc, sequence, .. } = arrived.packet;
-        let follows = |candidate: &Candidate| candidate.ssrc == ssrc && candidate.next == sequence;
-        match self.candidate.take() {
-            Some(candidate) if follows(&candidate) => {
-                self.flush(sink);
-                self.counts.restarts += 1;
-                sink(Event::Restarted);
-                let first = candidate.first;
-                self.start(ssrc, candidate.sequence, &first.arrived(candidate.sequence, ssrc), first.arrival);
-                self.push(arrived, now, sink);
+        let near = |other: u16| sequence.wrapping_sub(other).min(other.wrapping_sub(sequence)) <= MISORDER;
+        let fits = |candidate: &Candidate| {
+            candidate.ssrc == ssrc && candidate.packets.back().is_some_and(|&(other, _)| near(other))
+        };
+        let kept = self.candidate.take();
+        let mut candidate = match kept {
+            Some(candidate) if fits(&candidate) => candidate,
+            other => {
+                self.counts.strays += other.map_or(0, |other| other.packets.len() as u64);
+                Candidate { ssrc, packets: VecDeque::new(), run: 0 }
             }
-            before => {
-                self.counts.strays += u64::from(before.is_some());
-                let (next, first) = (sequence.wrapping_add(1), Held::new(arrived, now));
-                self.candidate = Some(Candidate { ssrc, next, first, sequence });
-            }
+        };
+        if candidate.packets.iter().any(|&(known, _)| known == sequence) {
+            self.counts.duplicates += 1;
+            self.candidate = Some(candidate);
+            return;
+        }
+        // What came beside the stream for long is not what comes after it.
+        while candidate.packets.front().is_some_and(|(_, held)| now.saturating_sub(held.arrival) >= self.window) {
+            candidate.packets.pop_front();
+            self.counts.strays += 1;
+        }
+        candidate.packets.push_back((sequence, Held::new(arrived, now)));
+        candidate.run += 1;
+        if candidate.run < 2 {
+            self.candidate = Some(candidate);
+            return;
+        }
+        self.flush(sink);
+        self.counts.restarts += 1;
+        sink(Event::Restarted);
+        let mut packets = candidate.packets.iter();
+        if let Some((sequence, first)) = packets.next() {
+            self.start(&first.arrived(*sequence, ssrc), first.arrival);
+        }
+        for (sequence, next) in packets {
+            self.push(&next.arrived(*sequence, ssrc), next.arrival, sink);
         }
     }
 
@@ -362,31 +396,35 @@ impl Timeline {
     /// What is missing before this packet of audio; then the packet is covered as well.
     fn advance(&mut self, arrived: &Arrival<'_>, arrival: Duration) -> Gap {
         let clock_rate = arrived.clock_rate.max(1);
-        let time = |ticks: u32| Duration::from_nanos(u64::from(ticks) * 1_000_000_000 / u64::from(clock_rate));
-        let ticks = self.missing(arrived.packet.timestamp, clock_rate, arrival);
-        let lost = std::mem::take(&mut self.lost) > 0;
-        self.covered += time(ticks) + time(arrived.ticks);
+        let lost = std::mem::take(&mut self.lost);
+        let ticks = self.missing(arrived, lost, clock_rate, arrival);
+        self.covered += time(u64::from(ticks) + u64::from(arrived.ticks), clock_rate);
         self.expected = Some((arrived.packet.timestamp.wrapping_add(arrived.ticks), clock_rate));
         match ticks {
             0 => Gap::None,
-            ticks if lost => Gap::Lost(ticks),
+            ticks if lost > 0 => Gap::Lost(ticks),
             ticks => Gap::Silent(ticks),
         }
     }
 
-    fn missing(&mut self, timestamp: u32, clock_rate: u32, arrival: Duration) -> u32 {
-        let began = *self.began.get_or_insert(arrival);
-        let behind = arrival.saturating_sub(began).saturating_sub(self.covered);
+    fn missing(&mut self, arrived: &Arrival<'_>, lost: u64, clock_rate: u32, arrival: Duration) -> u32 {
+        let passed = arrival.saturating_sub(*self.began.get_or_insert(arrival));
         let Some((expected, rate)) = self.expected else { return 0 };
-        let jump = timestamp.wrapping_sub(expected).cast_signed();
+        let jump = arrived.packet.timestamp.wrapping_sub(expected).cast_signed();
         if rate == clock_rate && jump >= 0 {
             let jump = jump.cast_unsigned();
-            if Duration::from_secs_f64(f64::from(jump) / f64::from(clock_rate)) <= BELIEVED.max(behind + SLACK) {
+            let gap = time(u64::from(jump), clock_rate);
+            let by_packets = time(lost.saturating_mul(u64::from(arrived.ticks)), clock_rate).min(BELIEVED);
+            if gap <= by_packets || self.covered + gap <= passed + BELIEVED {
                 return jump;
             }
         }
         // The timestamps began anew. What the clock on the wall says is all there is.
-        let behind = if behind > SLACK { behind } else { Duration::ZERO };
-        (behind.as_secs_f64() * f64::from(clock_rate)) as u32
+        let behind = passed.saturating_sub(self.covered);
+        if behind > SLACK { (behind.as_secs_f64() * f64::from(clock_rate)) as u32 } else { 0 }
     }
+}
+
+fn time(ticks: u64, clock_rate: u32) -> Duration {
+    Duration::from_nanos(ticks.saturating_mul(1_000_000_000) / u64::from(clock_rate.max(1)))
 }

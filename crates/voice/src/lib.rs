@@ -22,7 +22,7 @@
 //! use voice::{Clip, Codec, Ending, Key, Origin, Payloads, Player, Recorder, Settings, Voice, tone};
 //!
 //! // A caller who plays a tone and presses #.
-//! let voice = Voice { codec: Codec::Pcmu, payload_type: 0, telephone_event: Some(101) };
+//! let voice = Voice { codec: Codec::Pcmu, payload_type: 0, telephone_event: Some((101, 8_000)) };
 //! let mut caller = Player::new(voice, Origin { ssrc: 7, sequence: 65_530, timestamp: 4_294_967_000 });
 //! caller.play(&tone::sine(8_000, 440.0, -20.0, Duration::from_secs(1)));
 //! caller.press(Key::HASH, Duration::from_millis(100));

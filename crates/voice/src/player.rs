@@ -20,8 +20,8 @@ pub struct Voice {
     pub codec: Codec,
     /// Its payload type, as the other side wants it.
     pub payload_type: u8,
-    /// The payload type of telephone-event, where the other side takes it.
-    pub telephone_event: Option<u8>,
+    /// The payload type of telephone-event and its clock rate, where the other side takes it.
+    pub telephone_event: Option<(u8, u32)>,
 }
 
 /// Where a stream begins: drawn at random for every call (RFC 3550, 5.1).
@@ -76,8 +76,8 @@ impl Player {
 
     /// Presses a key after what is being played; nothing where the other side does not take keys this way.
     pub fn press(&mut self, key: Key, duration: Duration) {
-        if self.voice.telephone_event.is_some() {
-            let press = Press::new(key, duration, self.voice.codec.clock_rate());
+        if let Some((_, clock_rate)) = self.voice.telephone_event {
+            let press = Press::new(key, duration, clock_rate);
             self.queue.push_back(Item::Key { press, timestamp: None });
         }
     }
@@ -109,7 +109,7 @@ impl Player {
                     payload.is_some()
                 }
                 Item::Key { press, timestamp } => match (press.next(), self.voice.telephone_event) {
-                    (Some(event), Some(payload_type)) => {
+                    (Some(event), Some((payload_type, _))) => {
                         let marker = timestamp.is_none();
                         let began = *timestamp.get_or_insert(now);
                         write(self.origin, began, marker, payload_type, &event.to_bytes(), datagram);

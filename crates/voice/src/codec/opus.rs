@@ -2,15 +2,22 @@
 
 use std::fmt;
 
-use ropus::{Application, Channels, DecodeMode};
+use rusty_opus::{Application, OpusDecoder, OpusEncoder};
 
 use super::Codec;
 use crate::Error;
 
+const RATE: i32 = 16_000;
+/// Lengths are multiples of 2.5 ms.
+const STEP: usize = 40;
+/// 20 ms.
+const FRAME: usize = 320;
 /// The longest packet of all is 120 ms.
-const LONGEST: usize = 16_000 * 120 / 1000;
+const LONGEST: usize = 6 * FRAME;
 /// Concealment of a loss without end would hum: it is silence after this.
-const CONCEALED: usize = 16_000 * 100 / 1000;
+const CONCEALED: usize = 5 * FRAME;
+/// Bits a second of what we say: good for a voice, a second copy for lost packets included.
+const BITRATE: i32 = 32_000;
 /// No packet is larger, by far.
 const PACKET: usize = 1_500;
 
@@ -36,13 +43,13 @@ pub(super) fn ticks(packet: &[u8]) -> Option<u32> {
 
 /// The state of a stream that is heard.
 pub(super) struct Decoder {
-    inner: Option<ropus::Decoder>,
-    scratch: Vec<i16>,
+    inner: Option<OpusDecoder>,
+    scratch: Vec<f32>,
 }
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self { inner: ropus::Decoder::new(16_000, Channels::Mono).ok(), scratch: vec![0; LONGEST] }
+        Self { inner: OpusDecoder::new(RATE, 1).ok(), scratch: vec![0.0; LONGEST] }
     }
 }
 
@@ -52,65 +59,80 @@ impl fmt::Debug for Decoder {
     }
 }
 
+/// What the decoder is asked to do.
+enum From<'a> {
+    Packet(&'a [u8]),
+    /// The packet before this one, which may lie in it a second time at a lower rate.
+    Next(&'a [u8]),
+    Nothing,
+}
+
 impl Decoder {
     pub(super) fn decode(&mut self, packet: &[u8], samples: &mut Vec<i16>) -> Result<(), Error> {
-        ticks(packet).ok_or(bad("it does not say how long it sounds"))?;
-        let inner = self.inner.as_mut().ok_or(bad("there is no decoder"))?;
-        let decoded = inner.decode(packet, &mut self.scratch, DecodeMode::Normal).map_err(|_| bad("it is damaged"))?;
-        samples.extend_from_slice(&self.scratch[..decoded.min(LONGEST)]);
-        Ok(())
+        let ticks = ticks(packet).ok_or(bad("it does not say how long it sounds"))?;
+        self.make(From::Packet(packet), Codec::Opus.samples(ticks), samples)
     }
 
-    /// The packet before this one may lie in it a second time, at a lower rate: that is what it is asked for first.
+    /// What was lost just before a packet may lie in it; what was lost before that is concealed.
     pub(super) fn decode_after(&mut self, missing: usize, packet: &[u8], samples: &mut Vec<i16>) -> Result<(), Error> {
         let start = samples.len();
         let last = ticks(packet).map_or(0, |ticks| Codec::Opus.samples(ticks)).min(missing);
         self.conceal(missing - last, samples);
-        self.recover(last, packet, samples);
+        if last > 0 {
+            let _ = self.make(From::Next(packet), last.next_multiple_of(STEP), samples);
+        }
         samples.resize(start + missing, 0);
         self.decode(packet, samples).inspect_err(|_| samples.truncate(start))
     }
 
     fn conceal(&mut self, missing: usize, samples: &mut Vec<i16>) {
-        let mut left = missing.min(CONCEALED);
-        while left > 0 {
-            // What Opus can conceal at a time is a multiple of 2.5 ms.
-            let some = left.min(320).next_multiple_of(40);
-            let Some(Ok(made)) =
-                self.inner.as_mut().map(|inner| inner.decode(&[], &mut self.scratch[..some], DecodeMode::Normal))
-            else {
+        let end = samples.len() + missing.min(CONCEALED);
+        while samples.len() < end {
+            let some = (end - samples.len()).min(FRAME).next_multiple_of(STEP);
+            if self.make(From::Nothing, some, samples).is_err() {
                 break;
-            };
-            samples.extend_from_slice(&self.scratch[..made.min(left)]);
-            left = left.saturating_sub(made.max(1));
+            }
         }
-        samples.resize(samples.len() + left + missing.saturating_sub(CONCEALED), 0);
+        samples.resize(end + missing.saturating_sub(CONCEALED), 0);
     }
 
-    fn recover(&mut self, missing: usize, packet: &[u8], samples: &mut Vec<i16>) {
-        if missing == 0 {
-            return;
+    /// Appends what is made of something, at most `most` samples.
+    fn make(&mut self, from: From<'_>, most: usize, samples: &mut Vec<i16>) -> Result<(), Error> {
+        let inner = self.inner.as_mut().ok_or(bad("there is no decoder"))?;
+        let (most, scratch) = (most.min(LONGEST), &mut self.scratch);
+        let made = match from {
+            From::Packet(packet) => inner.decode(packet, LONGEST, scratch),
+            From::Next(packet) => inner.decode_fec(packet, most, scratch),
+            From::Nothing => inner.decode(&[], most, scratch),
+        };
+        let made = made.map_err(|_| bad("it is damaged"))?.min(most);
+        if made == 0 {
+            return Err(bad("there is nothing in it"));
         }
-        let whole = missing.next_multiple_of(40).min(LONGEST);
-        let recovered =
-            self.inner.as_mut().map(|inner| inner.decode(packet, &mut self.scratch[..whole], DecodeMode::Fec));
-        match recovered {
-            Some(Ok(made)) => samples.extend_from_slice(&self.scratch[..made.min(missing)]),
-            _ => self.conceal(missing, samples),
-        }
+        samples
+            .extend(scratch[..made].iter().map(|sample| (sample * 32_768.0).round().clamp(-32_768.0, 32_767.0) as i16));
+        Ok(())
     }
 }
 
 /// The state of a stream that is spoken.
 pub(super) struct Encoder {
-    inner: Option<ropus::Encoder>,
-    scratch: Vec<u8>,
+    inner: Option<OpusEncoder>,
+    input: Vec<f32>,
+    output: Vec<u8>,
 }
 
 impl Default for Encoder {
     fn default() -> Self {
-        let inner = ropus::Encoder::builder(16_000, Channels::Mono, Application::Voip).build().ok();
-        Self { inner, scratch: vec![0; PACKET] }
+        let mut inner = OpusEncoder::new(RATE, 1, Application::Voip).ok();
+        if let Some(encoder) = &mut inner {
+            encoder.bitrate_bps = BITRATE;
+            encoder.lsb_depth = 16;
+            // Each packet holds the one before it a second time, for those who lose it.
+            encoder.use_inband_fec = true;
+            encoder.packet_loss_perc = 10;
+        }
+        Self { inner, input: Vec::new(), output: vec![0; PACKET] }
     }
 }
 
@@ -123,8 +145,11 @@ impl fmt::Debug for Encoder {
 impl Encoder {
     pub(super) fn encode(&mut self, samples: &[i16], payload: &mut Vec<u8>) -> Result<(), Error> {
         let inner = self.inner.as_mut().ok_or(bad("there is no encoder"))?;
-        let length = inner.encode(samples, &mut self.scratch).map_err(|_| bad("not a length that it takes"))?;
-        payload.extend_from_slice(&self.scratch[..length.min(PACKET)]);
+        self.input.clear();
+        self.input.extend(samples.iter().map(|&sample| f32::from(sample) / 32_768.0));
+        let length = inner.encode(&self.input, samples.len(), &mut self.output);
+        let length = length.map_err(|_| bad("not a length that it takes"))?.min(PACKET);
+        payload.extend_from_slice(&self.output[..length]);
         Ok(())
     }
 }

@@ -184,7 +184,7 @@ impl Intake {
                 Gap::Silent(ticks) => {
                     let missing = codec.samples(ticks);
                     self.filled += if self.began.is_some() { missing as u64 } else { 0 };
-                    decoded.resize(missing, 0);
+                    ear.decoder.pause(missing, &mut decoded);
                     ear.decoder.decode(packet.payload, &mut decoded)
                 }
             };
