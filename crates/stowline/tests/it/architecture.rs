@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("delivery", &["groupcommit"]),
     ("connections", &["groupcommit", "plan"]),
     ("attachments", &["outbound", "plan"]),
+    ("switches", &[]),
     ("stowline", &["attachments", "connections", "delivery", "outbound", "plan"]),
     ("voice", &[]),
     ("testkit", &[]),
