@@ -74,6 +74,11 @@ impl Clip {
         Self::new(self.0.rate, samples)
     }
 
+    /// Works out what it is in a codec, which may take a tenth of a second; otherwise the first who plays it waits.
+    pub fn prepare(&self, codec: Codec) {
+        let _ = self.encoded(codec);
+    }
+
     pub(crate) fn encoded(&self, codec: Codec) -> &Encoded {
         self.0.encoded[codec as usize].get_or_init(|| encode(&self.at_rate(codec.sample_rate()), codec))
     }

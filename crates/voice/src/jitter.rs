@@ -262,6 +262,9 @@ impl Jitter {
         let first = (1 << 32) + u64::from(arrived.packet.sequence);
         let ssrc = arrived.packet.ssrc;
         self.previous = self.stream.take().map(|stream| (stream.ssrc, stream.highest as u16));
+        if self.previous.is_some_and(|(previous, _)| previous != ssrc) {
+            self.timeline.expected = None;
+        }
         self.stream = Some(Stream { ssrc, next: None, highest: first, given: 0, since: now });
         self.transit = None;
         self.measure(arrived, now);
@@ -409,10 +412,9 @@ impl Timeline {
 
     fn missing(&mut self, arrived: &Arrival<'_>, lost: u64, clock_rate: u32, arrival: Duration) -> u32 {
         let passed = arrival.saturating_sub(*self.began.get_or_insert(arrival));
-        let Some((expected, rate)) = self.expected else { return 0 };
-        let jump = arrived.packet.timestamp.wrapping_sub(expected).cast_signed();
-        if rate == clock_rate && jump >= 0 {
-            let jump = jump.cast_unsigned();
+        if let Some((expected, _)) = self.expected.filter(|&(_, rate)| rate == clock_rate)
+            && let Ok(jump) = u32::try_from(arrived.packet.timestamp.wrapping_sub(expected).cast_signed())
+        {
             let gap = time(u64::from(jump), clock_rate);
             let by_packets = time(lost.saturating_mul(u64::from(arrived.ticks)), clock_rate).min(BELIEVED);
             if gap <= by_packets || self.covered + gap <= passed + BELIEVED {

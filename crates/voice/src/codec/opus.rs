@@ -124,7 +124,8 @@ pub(super) struct Encoder {
 
 impl Default for Encoder {
     fn default() -> Self {
-        let mut inner = OpusEncoder::new(RATE, 1, Application::Voip).ok();
+        // Not `Voip`: that filters the voice before it encodes it.
+        let mut inner = OpusEncoder::new(RATE, 1, Application::Audio).ok();
         if let Some(encoder) = &mut inner {
             encoder.bitrate_bps = BITRATE;
             encoder.lsb_depth = 16;
@@ -151,5 +152,36 @@ impl Encoder {
         let length = length.map_err(|_| bad("not a length that it takes"))?.min(PACKET);
         payload.extend_from_slice(&self.output[..length]);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_says_how_long_it_sounds() {
+        let of = |configuration: u8, code: u8| ticks(&[configuration << 3 | code, 3]);
+        let one: Vec<_> =
+            [0, 3, 8, 11, 12, 15, 16, 19, 28, 31].iter().map(|&configuration| of(configuration, 0)).collect();
+        assert_eq!(one, [480, 2_880, 480, 2_880, 480, 960, 120, 960, 120, 960].map(Some));
+        assert_eq!((of(1, 1), of(1, 2), of(1, 3)), (Some(1_920), Some(1_920), Some(2_880)));
+        assert_eq!(
+            (ticks(&[]), ticks(&[3]), ticks(&[3, 0])),
+            (None, None, None),
+            "empty, or frames that are not there"
+        );
+        assert_eq!((ticks(&[3 << 3 | 3, 2]), ticks(&[3 << 3 | 3, 3])), (Some(5_760), None), "120 ms at most");
+    }
+
+    #[test]
+    fn what_it_does_not_take_is_an_error() {
+        let mut payload = vec![1, 2];
+        assert!(Encoder::default().encode(&[0; 161], &mut payload).is_err());
+        assert_eq!(payload, [1, 2]);
+        let mut samples = vec![7];
+        assert!(Decoder::default().decode(&[], &mut samples).is_err());
+        assert!(Decoder::default().decode_after(320, &[0xff, 0xff, 0xff], &mut samples).is_err());
+        assert_eq!(samples, [7]);
     }
 }
