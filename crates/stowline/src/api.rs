@@ -19,19 +19,25 @@ use http::{HeaderValue, Method, StatusCode};
 use crate::app::{App, Error, accounts, auth};
 use plan::AccountId;
 
+pub mod accept;
 pub mod account;
 pub mod authentication;
 pub mod call;
+pub mod cdr;
 pub mod deliveries;
+pub mod download;
 pub mod drain;
 pub mod envelope;
 pub mod error;
+pub mod fax;
 pub mod health;
 pub mod list;
+pub mod recording;
 pub mod storage;
 pub mod upload;
 pub mod user;
 pub mod vmbox;
+pub mod whose;
 
 pub use call::Call;
 pub use envelope::Reply;
@@ -159,6 +165,42 @@ pub const ROUTES: &[Route] = routes! {
     Delete "accounts/{account}/vmboxes/{box}/messages/{message}" Member vmbox::messages::remove;
     Get    "accounts/{account}/vmboxes/{box}/messages/{message}/raw" Member vmbox::raw::download;
     Put    "accounts/{account}/vmboxes/{box}/messages/{message}/raw" Member vmbox::raw::upload, files;
+
+    Get    "accounts/{account}/recordings" Member recording::list;
+    Get    "accounts/{account}/recordings/{recording}" Member recording::read;
+    Patch  "accounts/{account}/recordings/{recording}" Member recording::patch;
+    Delete "accounts/{account}/recordings/{recording}" Member recording::remove;
+
+    Get    "accounts/{account}/cdrs" Member cdr::list;
+    Get    "accounts/{account}/cdrs/interaction" Member cdr::interactions;
+    Get    "accounts/{account}/cdrs/summary" Member cdr::summary;
+    Get    "accounts/{account}/cdrs/legs/{call}" Member cdr::legs;
+    Get    "accounts/{account}/cdrs/{cdr}" Member cdr::read;
+
+    Get    "accounts/{account}/faxes/inbox" Member fax::list;
+    Get    "accounts/{account}/faxes/incoming" Member fax::list;
+    Get    "accounts/{account}/faxes/inbox/{fax}" Member fax::read;
+    Delete "accounts/{account}/faxes/inbox/{fax}" Member fax::remove;
+    Get    "accounts/{account}/faxes/inbox/{fax}/attachment" Member fax::download;
+    Delete "accounts/{account}/faxes/inbox/{fax}/attachment" Member fax::remove_pages;
+
+    Get    "accounts/{account}/users/{user}/recordings" Member recording::list;
+    Get    "accounts/{account}/users/{user}/recordings/{recording}" Member recording::read;
+    Patch  "accounts/{account}/users/{user}/recordings/{recording}" Member recording::patch;
+    Delete "accounts/{account}/users/{user}/recordings/{recording}" Member recording::remove;
+
+    Get    "accounts/{account}/users/{user}/cdrs" Member cdr::list;
+    Get    "accounts/{account}/users/{user}/cdrs/interaction" Member cdr::interactions;
+    Get    "accounts/{account}/users/{user}/cdrs/summary" Member cdr::summary;
+    Get    "accounts/{account}/users/{user}/cdrs/legs/{call}" Member cdr::legs;
+    Get    "accounts/{account}/users/{user}/cdrs/{cdr}" Member cdr::read;
+
+    Get    "accounts/{account}/users/{user}/faxes/inbox" Member fax::list;
+    Get    "accounts/{account}/users/{user}/faxes/incoming" Member fax::list;
+    Get    "accounts/{account}/users/{user}/faxes/inbox/{fax}" Member fax::read;
+    Delete "accounts/{account}/users/{user}/faxes/inbox/{fax}" Member fax::remove;
+    Get    "accounts/{account}/users/{user}/faxes/inbox/{fax}/attachment" Member fax::download;
+    Delete "accounts/{account}/users/{user}/faxes/inbox/{fax}/attachment" Member fax::remove_pages;
 };
 
 /// The HTTP service of a server.

@@ -36,6 +36,7 @@ pub mod pages;
 pub mod probe;
 pub mod received;
 pub mod recordings;
+pub mod removal;
 pub mod reservations;
 pub mod secrets;
 pub mod storage_documents;

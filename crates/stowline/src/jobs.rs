@@ -56,6 +56,19 @@ pub struct DeleteAttachment {
     pub owner: Option<String>,
     pub handler_id: HandlerId,
     pub receipt: Receipt,
+    /// Whose object it is until the document lets it go; nobody's when it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Holder>,
+}
+
+/// An attachment of a document.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of the attachment")]
+pub struct Holder {
+    pub database: String,
+    pub document: DocId,
+    pub attachment: AttachmentName,
+    pub generation: String,
 }
 
 /// [`KEEP`].

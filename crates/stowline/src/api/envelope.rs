@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use http::header::{CONTENT_TYPE, ETAG, HeaderName};
+use http::header::{CONTENT_TYPE, ETAG, HeaderName, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -143,6 +143,8 @@ pub fn wrap(about: &About, outcome: Result<Reply, Fault>) -> Response {
         Err(fault) => failure(about, fault),
     };
     set(response.headers_mut(), HeaderName::from_static("x-request-id"), &about.request_id);
+    // Some answers come in several forms.
+    set(response.headers_mut(), VARY, "accept");
     cors(response.headers_mut());
     response
 }

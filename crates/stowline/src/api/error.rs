@@ -84,6 +84,12 @@ impl Fault {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", data)
     }
 
+    /// There is no form of the answer that the client takes.
+    pub fn not_acceptable(offered: &[String]) -> Self {
+        let message = format!("this can be had as {}", offered.join(", "));
+        Self::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable", json!({"message": message, "target": offered}))
+    }
+
     /// A fault of ours that says nothing of itself.
     pub fn unspecified() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "unspecified_fault", json!({"message": "unspecified fault"}))

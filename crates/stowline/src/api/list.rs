@@ -70,7 +70,8 @@ fn says(call: &Call, name: &str, word: &str) -> bool {
     }
 }
 
-fn start_key(cursor: &Cursor) -> String {
+/// A cursor as clients see it.
+pub fn start_key(cursor: &Cursor) -> String {
     URL_SAFE_NO_PAD.encode(format!("{}/{}", cursor.at, cursor.id))
 }
 
@@ -84,7 +85,10 @@ fn read_start_key(text: &str) -> Result<Cursor, Error> {
 }
 
 /// A whole number, written as one or as text.
-fn number(call: &Call, name: &str) -> Result<Option<i64>, Error> {
+///
+/// # Errors
+/// [`Error::Invalid`] when it is neither.
+pub fn number(call: &Call, name: &str) -> Result<Option<i64>, Error> {
     let read = match call.value(name) {
         None => return Ok(None),
         Some(Value::Number(number)) => number.as_i64(),
@@ -92,6 +96,14 @@ fn number(call: &Call, name: &str) -> Result<Option<i64>, Error> {
         Some(_) => None,
     };
     read.map(Some).ok_or_else(|| Error::invalid(name, "type", format!("{name} is a whole number")))
+}
+
+/// The window that a call names, else the latest and widest one.
+///
+/// # Errors
+/// As [`window`].
+pub fn span(app: &App, call: &Call) -> Result<Span, Error> {
+    Ok(window(call, app.config.api.maximum_range)?.unwrap_or_else(|| Span::latest(app)))
 }
 
 /// Reads `created_from` and `created_to`; none when neither is there. With one of them only, the window is as wide as it may be: `widest`

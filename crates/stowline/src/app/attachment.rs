@@ -10,7 +10,7 @@ use attachments::Receipt;
 use delivery::FileId;
 use plan::{AttachmentName, Database, HandlerId};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{App, Error};
 use crate::jobs;
@@ -18,6 +18,18 @@ use connections::{Change, Document};
 
 /// Private field of a document: its attachments by name.
 pub(super) const ATTACHMENTS: &str = "pvt_attachments";
+
+/// Private field of a document that was removed with the bytes that lay here: what is still on its way leaves no copy behind.
+const RELEASED: &str = "pvt_released";
+
+/// Marks the body of a document whose bytes shall not stay here.
+pub(super) fn release(body: &mut Map<String, Value>) {
+    body.insert(RELEASED.into(), Value::Bool(true));
+}
+
+fn is_released(document: &Document) -> bool {
+    document.body.get(RELEASED) == Some(&Value::Bool(true))
+}
 
 /// An attachment, as its document knows it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,6 +45,18 @@ pub struct Attachment {
     /// Where the bytes are.
     #[serde(flatten)]
     pub place: Place,
+}
+
+impl Attachment {
+    /// True when its bytes are in this file, of whichever folder.
+    pub fn holds(&self, file: &FileId) -> bool {
+        match &self.place {
+            Place::Pending { file: own, .. } | Place::Local { file: own } | Place::Stored { file: Some(own), .. } => {
+                own == file
+            }
+            Place::Stored { file: None, .. } => false,
+        }
+    }
 }
 
 /// Where an attachment's bytes are.
@@ -106,13 +130,8 @@ pub(crate) fn files(app: &App, area: Area) -> &delivery::Spool {
 pub async fn note_stored(app: &App, put: &jobs::PutAttachment, receipt: Receipt) -> Result<bool, Error> {
     let database = Database::parse(&put.database).map_err(|error| Error::internal("reading a job", error))?;
     let (name, generation) = (put.attachment.clone(), put.generation.clone());
-    let file = (put.area == Area::Kept).then(|| put.file.clone());
-    let place = Place::Stored {
-        receipt: Box::new(receipt),
-        handler_id: put.handler_id.clone(),
-        owner: put.owner.clone(),
-        file,
-    };
+    let kept = (put.area == Area::Kept).then(|| put.file.clone());
+    let (handler_id, owner) = (put.handler_id.clone(), put.owner.clone());
     let noted = Arc::new(AtomicBool::new(false));
     let seen = noted.clone();
     let change = move |document: &Document| {
@@ -123,7 +142,8 @@ pub async fn note_stored(app: &App, put: &jobs::PutAttachment, receipt: Receipt)
         if matches!(attachment.place, Place::Stored { .. }) {
             return Ok(Change::Leave);
         }
-        attachment.place = place;
+        let file = kept.filter(|_| !is_released(document));
+        attachment.place = Place::Stored { receipt: Box::new(receipt), handler_id, owner, file };
         let mut body = document.body.clone();
         if let (Some(Value::Object(all)), Ok(value)) = (body.get_mut(ATTACHMENTS), serde_json::to_value(&attachment)) {
             all.insert(name.to_string(), value);
@@ -131,7 +151,14 @@ pub async fn note_stored(app: &App, put: &jobs::PutAttachment, receipt: Receipt)
         Ok(Change::Write(body))
     };
     match app.documents.update(&database, &put.document, change).await {
-        Ok(_) => Ok(noted.load(Ordering::SeqCst)),
+        Ok(document) => {
+            let noted = noted.load(Ordering::SeqCst);
+            let held = attachment_of(&document, &put.attachment).is_some_and(|attachment| attachment.holds(&put.file));
+            if noted && put.area == Area::Kept && !held {
+                app.kept.remove(&put.file);
+            }
+            Ok(noted)
+        }
         Err(error) if error.kind() == connections::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error.into()),
     }

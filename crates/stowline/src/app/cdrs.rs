@@ -21,10 +21,12 @@ use connections::{Document, Draft};
 mod find;
 mod interaction;
 mod row;
+mod summary;
 
 pub use find::{get, interactions, legs_of, page};
 pub use interaction::time_of;
 pub use row::{COLUMNS, RESELLER_COLUMNS, row};
+pub use summary::summary;
 
 /// The type of its document.
 pub const TYPE: &str = "cdr";

@@ -23,6 +23,7 @@ pub async fn object(
         owner: owner.map(str::to_owned),
         handler_id: handler_id.clone(),
         receipt,
+        holder: None,
     }
     .job()?;
     app.journal.enqueue(job).await.map_err(|error| Error::unavailable("journal", error))?;

@@ -14,7 +14,7 @@ use super::attachment::{Attachment, attachments_of};
 use super::deposit::Form;
 use super::months::{self, Span};
 use super::pages::{Ask, Page};
-use super::{App, Error, cdrs, forms};
+use super::{App, Error, cdrs, forms, removal};
 use crate::app::accounts::Account;
 use crate::time;
 use connections::{Document, Draft};
@@ -104,10 +104,7 @@ pub async fn create(
     let (database, id) = months::place(account, "timestamp", timestamp)?;
     describe(&mut body, account, timestamp, &pages);
     let parent = body.get("owner_id").and_then(Value::as_str).map(str::to_owned);
-    let name = match pages.extension() {
-        "pdf" => "pdf_file.pdf".to_owned(),
-        extension => format!("received_file_{id}.{extension}"),
-    };
+    let name = format!("received_file_{id}.{}", pages.extension());
     let draft = Draft { doc_type: TYPE.into(), parent, at: timestamp, deleted: false, keys: Vec::new(), body };
     let document = pages.commit(app, database, id, &name, Form::New(draft)).await?;
     let id = document.id.to_string();
@@ -148,6 +145,23 @@ fn describe(body: &mut Map<String, Value>, account: &Account, timestamp: i64, pa
     if let Some(count) = page_count {
         body.insert("pvt_pages".into(), count);
     }
+}
+
+/// Deletes a fax softly, and its pages as far as they are ours (`removal`).
+///
+/// # Errors
+/// [`Error::NotFound`] when it was deleted meanwhile, [`Error::Unavailable`].
+pub async fn remove(app: &Arc<App>, account: &Account, fax: &Fax) -> Result<(), Error> {
+    removal::remove(app, account, fax.owner_id(), &fax.document).await
+}
+
+/// Deletes the pages of a fax, as far as they are ours. That it was received is still known.
+///
+/// # Errors
+/// [`Error::NotFound`] when it was deleted meanwhile, [`Error::Unavailable`].
+pub async fn remove_pages(app: &Arc<App>, account: &Account, fax: &Fax) -> Result<Fax, Error> {
+    let document = removal::remove_attachments(app, account, fax.owner_id(), &fax.document).await?;
+    Fax::read(document).ok_or_else(|| Error::NotFound(fax.id.to_string()))
 }
 
 /// The received fax of the account with this id.

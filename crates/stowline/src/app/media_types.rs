@@ -15,7 +15,9 @@ const KNOWN: &[(&str, &str)] = &[
     ("audio/mp3", "mp3"),
     ("audio/mpeg3", "mp3"),
     ("audio/ogg", "ogg"),
+    ("application/ogg", "ogg"),
     ("video/mp4", "mp4"),
+    ("audio/mp4", "mp4"),
     ("video/mpeg", "mpeg"),
     ("video/quicktime", "mov"),
     ("video/webm", "webm"),
@@ -61,6 +63,16 @@ pub fn type_of(extension: &str) -> Option<&'static str> {
     KNOWN.iter().find(|(_, known)| known.eq_ignore_ascii_case(extension)).map(|(content_type, _)| *content_type)
 }
 
+/// The names under which a client may ask for a type: itself, and those that mean the same.
+pub fn names_of(content_type: &str) -> Vec<String> {
+    let essence = essence(content_type);
+    let same = extension_of(&essence).into_iter().flat_map(|extension| {
+        KNOWN.iter().filter(move |(_, known)| *known == extension).map(|(known, _)| (*known).to_owned())
+    });
+    let others: Vec<String> = same.filter(|name| *name != essence).collect();
+    [vec![essence], others].concat()
+}
+
 /// The extension that a file name ends with, in lower case: up to eight letters and digits after its last dot.
 pub fn extension_in(file_name: &str) -> Option<String> {
     let (stem, extension) = file_name.rsplit_once('.')?;
@@ -88,6 +100,8 @@ mod tests {
         assert_eq!(type_of("WAV"), Some("audio/wav"));
         assert_eq!(extension_of("audio/mp3;x=y"), Some("mp3"));
         assert_eq!(type_of("exe"), None);
+        assert_eq!(names_of("audio/mp3; x=y"), ["audio/mp3", "audio/mpeg", "audio/mpeg3"]);
+        assert_eq!(names_of("audio/amr"), ["audio/amr"]);
         assert_eq!(extension_in("a.tar.GZ").as_deref(), Some("gz"));
         for none in ["", "a", ".wav", "a.", "a.b c", "a.much-too-long", "a.ümlaut"] {
             assert_eq!(extension_in(none), None, "{none:?}");

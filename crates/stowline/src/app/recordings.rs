@@ -16,15 +16,17 @@ use super::attachment::{Attachment, attachments_of};
 use super::deposit::Form;
 use super::months::{self, Span};
 use super::pages::{Ask, Page};
-use super::{App, Error, cdrs, forms};
+use super::{App, Error, cdrs, forms, removal};
 use crate::app::accounts::Account;
 use crate::time;
-use connections::{Document, Draft};
+use connections::{Change, Document, Draft};
 
 pub use super::received::{Received as Audio, Sent as Sound};
 
 /// The type of its document.
 pub const TYPE: &str = "call_recording";
+/// What an account remembers of a recording.
+const METADATA: &str = "user_metadata";
 /// The format of audio of which nobody says what it is.
 const EXTENSION: &str = "wav";
 
@@ -107,10 +109,11 @@ pub async fn create(
     }
     let start = settle_times(&mut body);
     let (database, id) = months::place(account, "start", start)?;
-    let attachment = audio
-        .as_ref()
-        .map(|audio| audio.file_name().map_or_else(|| format!("{id}.{}", audio.extension()), str::to_owned));
-    describe(&mut body, start, audio.as_ref(), attachment.as_deref().unwrap_or(id.as_ref()));
+    // A name that no other recording's has, so that no two lie at one location.
+    let attachment = audio.as_ref().map(|audio| format!("{id}.{}", audio.extension()));
+    let file_name =
+        audio.as_ref().and_then(Audio::file_name).or(attachment.as_deref()).unwrap_or(id.as_ref()).to_owned();
+    describe(&mut body, start, audio.as_ref(), &file_name);
     body.insert("pvt_type".into(), TYPE.into());
     body.insert("pvt_account_id".into(), account.id.as_ref().into());
     body.insert("pvt_created".into(), time::now().into());
@@ -183,6 +186,57 @@ fn without_userinfo(text: &str) -> String {
         }
         _ => text.to_owned(),
     }
+}
+
+/// The most that an account may remember of a recording, in bytes of JSON.
+const LARGEST_METADATA: usize = 64 << 10;
+
+/// Changes what the account remembers of a recording: `said` holds `user_metadata`, as a patch to what stands there, and nothing else.
+///
+/// # Errors
+/// [`Error::Invalid`], [`Error::NotFound`] when it was deleted meanwhile, [`Error::Unavailable`].
+pub async fn patch_user_metadata(app: &App, recording: &Recording, said: Value) -> Result<Recording, Error> {
+    let Value::Object(fields) = said else {
+        return Err(Error::invalid("data", "type", "data must be an object"));
+    };
+    if let Some(other) = fields.keys().find(|key| *key != METADATA && *key != "auth_token") {
+        return Err(Error::invalid(other, "forbidden", format!("of a recording only {METADATA} can be changed")));
+    }
+    let Some(said) = fields.get(METADATA).cloned() else {
+        return Err(Error::invalid(METADATA, "required", format!("send {METADATA}, an object")));
+    };
+    if !said.is_object() && !said.is_null() {
+        return Err(Error::invalid(METADATA, "type", format!("{METADATA} is an object")));
+    }
+    let mut metadata = recording.document.body.get(METADATA).cloned().unwrap_or_default();
+    plan::merge::patch(&mut metadata, &said);
+    if metadata.to_string().len() > LARGEST_METADATA {
+        let message = format!("{METADATA} may hold {LARGEST_METADATA} bytes of JSON");
+        return Err(Error::invalid(METADATA, "maxLength", message));
+    }
+    let change = move |document: &Document| {
+        if document.deleted {
+            return Ok(Change::Leave);
+        }
+        let mut body = document.body.clone();
+        let mut metadata = body.remove(METADATA).unwrap_or_default();
+        plan::merge::patch(&mut metadata, &said);
+        if !metadata.is_null() {
+            body.insert(METADATA.into(), metadata);
+        }
+        body.insert("pvt_modified".into(), time::now().into());
+        Ok(Change::Write(body))
+    };
+    let document = app.documents.update(&recording.document.database, &recording.id, change).await?;
+    Recording::read(document).ok_or_else(|| Error::NotFound(recording.id.to_string()))
+}
+
+/// Deletes a recording softly, and its audio as far as it is ours (`removal`).
+///
+/// # Errors
+/// [`Error::NotFound`] when it was deleted meanwhile, [`Error::Unavailable`].
+pub async fn remove(app: &Arc<App>, account: &Account, recording: &Recording) -> Result<(), Error> {
+    removal::remove(app, account, recording.owner_id(), &recording.document).await
 }
 
 /// The recording of the account with this id.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use delivery::{Job, JobId};
-use plan::Database;
+use plan::{AttachmentName, Database, DocId};
 
-use super::attachment::{Area, attachment_of};
+use super::attachment::{Area, Attachment, attachment_of};
 use super::{App, Error};
 use crate::jobs;
 
@@ -66,15 +66,13 @@ async fn reconcile_one(app: &App, job: &Job) -> Result<(), Error> {
             (put.database, put.document, put.attachment, put.generation, kept)
         }
         jobs::Payload::Keep(keep) => (keep.database, keep.document, keep.attachment, keep.generation, Some(keep.file)),
-        jobs::Payload::Delete(_) => {
-            app.journal.confirm(job.id);
-            return Ok(());
-        }
+        jobs::Payload::Delete(delete) => return settle_removal(app, job.id, delete.holder).await,
     };
-    let database = Database::parse(&database).map_err(|error| Error::internal("reading a job", error))?;
-    let document = app.documents.get(&database, &id).await?;
-    let current = document.and_then(|document| attachment_of(&document, &name));
-    let saved = current.is_some_and(|attachment| attachment.generation == generation);
+    let current = current(app, &database, &id, &name).await?.filter(|attachment| attachment.generation == generation);
+    // What stays here is as good as saved only while its document holds the very file.
+    let held =
+        |attachment: &Attachment| job.kind != jobs::KEEP || kept.as_ref().is_some_and(|file| attachment.holds(file));
+    let saved = current.is_some_and(|attachment| held(&attachment));
     match (saved, job.kind.as_str()) {
         (true, jobs::KEEP) => app.journal.forget(job.id),
         (true, _) => app.journal.confirm(job.id),
@@ -88,5 +86,27 @@ async fn reconcile_one(app: &App, job: &Job) -> Result<(), Error> {
         }
     }
     tracing::info!(job.kind = %job.kind, document.id = %id, saved, "settled a reservation by its document");
+    Ok(())
+}
+
+async fn current(app: &App, database: &str, id: &DocId, name: &AttachmentName) -> Result<Option<Attachment>, Error> {
+    let database = Database::parse(database).map_err(|error| Error::internal("reading a job", error))?;
+    let document = app.documents.get(&database, id).await?;
+    Ok(document.and_then(|document| attachment_of(&document, name)))
+}
+
+/// An object is removed once the document has let it go; while the document holds it, it is not.
+async fn settle_removal(app: &App, id: JobId, holder: Option<jobs::Holder>) -> Result<(), Error> {
+    let held = match &holder {
+        None => false,
+        Some(holder) => current(app, &holder.database, &holder.document, &holder.attachment)
+            .await?
+            .is_some_and(|attachment| attachment.generation == holder.generation),
+    };
+    if held {
+        app.journal.cancel(id).await.map_err(journal)?;
+    } else {
+        app.journal.confirm(id);
+    }
     Ok(())
 }

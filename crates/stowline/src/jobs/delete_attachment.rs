@@ -14,7 +14,7 @@ pub(super) async fn run(app: &App, delete: DeleteAttachment) -> Outcome {
 }
 
 async fn attempt(app: &App, delete: &DeleteAttachment) -> Result<Outcome, Error> {
-    let DeleteAttachment { account, owner, handler_id, receipt } = delete;
+    let DeleteAttachment { account, owner, handler_id, receipt, holder: _ } = delete;
     let settings = dataplans::settings(app, account, owner.as_deref(), handler_id, &receipt.destination).await?;
     let Some(settings) = settings else {
         return Ok(park(

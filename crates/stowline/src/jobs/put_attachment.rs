@@ -47,6 +47,10 @@ async fn attempt(app: &App, job: &Job, put: &PutAttachment) -> Result<Outcome, E
         return Ok(Outcome::Done);
     };
     if matches!(current.place, Place::Stored { .. }) {
+        // Its document was removed meanwhile, and wants no copy here.
+        if put.area == Area::Kept && !current.holds(&put.file) {
+            app.kept.remove(&put.file);
+        }
         return Ok(Outcome::Done);
     }
     let settings =
@@ -73,6 +77,9 @@ async fn attempt(app: &App, job: &Job, put: &PutAttachment) -> Result<Outcome, E
         duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX), "delivered and verified"
     );
     if !note_stored(app, put, receipt.clone()).await? {
+        if put.area == Area::Kept {
+            app.kept.remove(&put.file);
+        }
         // Nobody refers to the object any more. It is ours to remove only where no other upload can lie under its name.
         if put.location.as_str().contains(put.attachment.as_ref()) {
             discard::object(app, &put.account, put.owner.as_deref(), &put.handler_id, receipt).await?;

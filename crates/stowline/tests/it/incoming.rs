@@ -81,7 +81,8 @@ async fn a_recording_and_a_fax_go_where_the_plan_sends_their_types() {
     inside.until_delivered().await;
     let objects = server.objects("recordings");
     assert_eq!(objects.len(), 1);
-    assert!(objects[0].0.ends_with(&format!("{}_call_7.wav", recording.id)), "{}", objects[0].0);
+    assert!(objects[0].0.ends_with(&format!("{0}_{0}.wav", recording.id)), "{}", objects[0].0);
+    assert_eq!(recording.document.text("name"), Some("call_7.wav"));
 
     let sent = faxes::Sent { content_type: "image/tiff", file_name: None, limit: 1 << 20 };
     let pages = faxes::receive(inside.app(), &inside.account, None, sent, whole(b"II*\0")).await.unwrap();

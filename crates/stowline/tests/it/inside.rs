@@ -28,6 +28,7 @@ pub struct Inside {
     pub server: Server,
     pub account: Account,
     pub api: Api,
+    pub master: Api,
     _folder: tempfile::TempDir,
 }
 
@@ -45,9 +46,9 @@ impl Inside {
         let server = Server::start(Config::load(Some(&file), [], &flags).unwrap()).await.unwrap();
         let url = format!("http://{}", server.address());
         let app = server.app();
-        let (top, _) = account(app, &url, None, "Master").await;
+        let (top, master) = account(app, &url, None, "Master").await;
         let (account, api) = account(app, &url, Some(&top), "Acme").await;
-        Self { server, account, api, _folder: folder }
+        Self { server, account, api, master, _folder: folder }
     }
 
     pub fn app(&self) -> &Arc<App> {
@@ -57,6 +58,14 @@ impl Inside {
     /// `/v2/accounts/{tenant}/{rest}`
     pub fn path(&self, rest: &str) -> String {
         format!("/v2/accounts/{}/{rest}", self.account.id)
+    }
+
+    /// A user of the tenant without rights; their client and id.
+    pub async fn user(&self, name: &str) -> (Api, String) {
+        let user = json!({"first_name": name, "last_name": "Plain", "username": name, "password": "sesame-shut"});
+        let made = users::create(self.app(), &self.account.id, user).await.unwrap();
+        let (api, _) = self.api.anonymous().login("Acme", name, "sesame-shut").await;
+        (api, made.id.to_string())
     }
 
     /// Sends what the tenant has of a type to a bucket; `params` stand beside the handler in the plan.

@@ -4,8 +4,10 @@
 
 mod architecture;
 mod article;
+mod cdrs;
 mod crash;
 mod delivery;
+mod faxes;
 mod fixture;
 mod http_handler;
 mod incoming;
@@ -13,6 +15,7 @@ mod inside;
 mod malformed;
 mod powercut;
 mod program;
+mod recordings;
 mod rights;
 mod secrets;
 mod storage;

@@ -36,12 +36,31 @@ async fn no_endpoint_answers_bad_input_with_a_fault_of_ours() {
         format!("{mailbox}/messages?created_from=99999999999999999999&filter_=&has_key=..."),
         format!("{account}/storage/deliveries?start_key=zzz&page_size=0"),
     ];
+    let lists = ["recordings", "cdrs", "cdrs/interaction", "cdrs/summary", "faxes/inbox", "faxes/incoming"];
+    for scope in [account.clone(), format!("{account}/users/{}", platform.tenant.user_id)] {
+        for list in lists {
+            paths.push(format!("{scope}/{list}"));
+            paths.push(format!("{scope}/{list}?page_size=-1&start_key=zzz&created_from=abc&created_to=-5"));
+            paths.push(format!("{scope}/{list}?created_from=-9223372036854775808&created_to=9223372036854775807"));
+            paths.push(format!(
+                "{scope}/{list}?accept=csv&utc_offset=9223372036854775807&file_name=%00%0d%0a&filter_=&has_key=..."
+            ));
+            paths.push(format!("{scope}/{list}?accept=;;q=,/&inline=maybe"));
+        }
+    }
     for part in odd {
         paths.push(format!("/v2/accounts/{part}/storage"));
         paths.push(format!("{account}/users/{part}"));
         paths.push(format!("{account}/vmboxes/{part}"));
         paths.push(format!("{mailbox}/messages/{part}"));
         paths.push(format!("{mailbox}/messages/{part}/raw"));
+        for kind in ["recordings", "cdrs", "cdrs/legs", "faxes/inbox", "users"] {
+            paths.push(format!("{account}/{kind}/{part}"));
+            paths.push(format!("{account}/{kind}/202611-{part}?accept=audio/wav"));
+        }
+        paths.push(format!("{account}/users/{part}/recordings"));
+        paths.push(format!("{account}/users/{part}/cdrs/summary"));
+        paths.push(format!("{account}/faxes/inbox/202611-{part}/attachment"));
     }
     let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
     let bodies: Vec<(&str, Vec<u8>)> = vec![

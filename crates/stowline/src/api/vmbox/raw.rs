@@ -2,20 +2,13 @@
 
 use std::sync::Arc;
 
-use attachments::ByteRange;
-use axum::body::Body;
-use axum::response::Response;
-use http::header::{
-    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, IF_RANGE, RANGE,
-};
-use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
 use super::in_path;
 use crate::api::error::Fault;
 use crate::api::upload::Upload;
-use crate::api::{Call, Reply};
-use crate::app::fetch::{self, Served};
+use crate::api::{Call, Reply, download};
+use crate::app::fetch;
 use crate::app::mailboxes::Mailbox;
 use crate::app::media_types::{self, Group};
 use crate::app::messages::{self, Message, Sound};
@@ -33,45 +26,18 @@ pub async fn download(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
         if call.has(&audio.generation) {
             return Ok(Reply::NotModified(audio.generation));
         }
-        let range = range(&call, &audio.generation);
+        let range = download::range(&call, &audio.generation);
         let database = &message.document.database;
         match fetch::fetch(&app, &account.id, database, &message.id, &name, range).await {
             // It was replaced just now, by audio that has another name.
             Err(Error::NotFound(_)) if missed.as_ref() != Some(&name) => missed = Some(name),
             served => {
                 let file_name = file_name(&message, mailbox.timezone(account), name.as_ref());
-                return Ok(Reply::Raw(response(served?, &file_name)));
+                let disposition = format!("attachment; filename={file_name}");
+                return Ok(Reply::Raw(download::response(served?, disposition)));
             }
         }
     }
-}
-
-fn response(served: Served, file_name: &str) -> Response {
-    let mut headers: Vec<(HeaderName, String)> = vec![
-        (CONTENT_TYPE, served.content_type),
-        (CONTENT_DISPOSITION, format!("attachment; filename={file_name}")),
-        (ACCEPT_RANGES, "bytes".into()),
-        (ETAG, format!("\"{}\"", served.etag)),
-    ];
-    let status = match served.range {
-        None => {
-            headers.push((CONTENT_LENGTH, served.total.to_string()));
-            StatusCode::OK
-        }
-        Some((first, last)) => {
-            headers.push((CONTENT_LENGTH, (last - first + 1).to_string()));
-            headers.push((CONTENT_RANGE, format!("bytes {first}-{last}/{}", served.total)));
-            StatusCode::PARTIAL_CONTENT
-        }
-    };
-    let mut response = Response::new(Body::from_stream(served.stream));
-    *response.status_mut() = status;
-    for (name, value) in headers {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            response.headers_mut().insert(name, value);
-        }
-    }
-    response
 }
 
 /// `{caller's number}_{2026-11-23_14-05-09}.wav`, in the zone of the box.
@@ -90,42 +56,6 @@ fn file_name(message: &Message, zone: Option<&str>, attachment: &str) -> String 
     format!("{number}_{at}{extension}")
 }
 
-/// The range that the call asks for of the content that `etag` names.
-fn range(call: &Call, etag: &str) -> Option<ByteRange> {
-    let condition =
-        call.headers.get(IF_RANGE).map(|condition| condition.as_bytes() == format!("\"{etag}\"").as_bytes());
-    if condition == Some(false) {
-        return None;
-    }
-    let mut lines = call.headers.get_all(RANGE).into_iter();
-    match (lines.next(), lines.next()) {
-        (Some(line), None) => line.to_str().ok().and_then(read_range),
-        _ => None,
-    }
-}
-
-/// A single range of bytes; none for several, and for what cannot be read as one.
-fn read_range(text: &str) -> Option<ByteRange> {
-    let (unit, range) = text.split_once('=')?;
-    let (first, last) = range.trim().split_once('-')?;
-    // A number with more digits than we count to lies behind every end.
-    let number = |text: &str| {
-        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        digits.then(|| text.parse().unwrap_or(u64::MAX))
-    };
-    if !unit.trim().eq_ignore_ascii_case("bytes") {
-        return None;
-    }
-    match (first.trim(), last.trim()) {
-        ("", last) => number(last).map(ByteRange::Last),
-        (first, "") => number(first).map(ByteRange::From),
-        (first, last) => {
-            let (first, last) = (number(first)?, number(last)?);
-            (first <= last).then_some(ByteRange::FromTo(first, last))
-        }
-    }
-}
-
 /// `PUT …/raw`: other audio for the message.
 pub async fn upload(app: Arc<App>, mut call: Call) -> Result<Reply, Fault> {
     let mailbox: Mailbox = in_path(&app, &call).await?;
@@ -142,36 +72,4 @@ pub async fn upload(app: Arc<App>, mut call: Call) -> Result<Reply, Fault> {
     upload.finish().await?;
     let message = messages::replace_audio(&app, &message, audio).await?;
     Ok(Reply::created(message.metadata(&app)).revision(&message.document.revision))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_range_is_read_and_everything_else_is_not() {
-        let read = |text| read_range(text).map(|range| format!("{range:?}"));
-        for (text, wanted) in [
-            ("bytes=0-3", "FromTo(0, 3)"),
-            ("Bytes = 5-", "From(5)"),
-            ("bytes=-7", "Last(7)"),
-            ("bytes=99999999999999999999-", "From(18446744073709551615)"),
-        ] {
-            assert_eq!(read(text).as_deref(), Some(wanted), "{text}");
-        }
-        for text in [
-            "",
-            "bytes",
-            "bytes=",
-            "bytes=-",
-            "bytes=5-4",
-            "bytes=0-1,3-4",
-            "bytes=a-b",
-            "bytes=+1-2",
-            "lines=0-1",
-            "bytes=0--1",
-        ] {
-            assert_eq!(read(text), None, "{text}");
-        }
-    }
 }
