@@ -1,4 +1,4 @@
-//! Opus as the original makes and hears it. The fixtures are libopus's; `opus/make.py` made them.
+//! Opus as the original makes and hears it. The fixtures are libopus's; `fixtures/make.py` made them.
 
 use voice::{Codec, Decoder};
 
@@ -11,8 +11,8 @@ struct Fixture {
 macro_rules! fixture {
     ($name:literal) => {
         Fixture::new(
-            include_bytes!(concat!("opus/", $name, ".packets")),
-            include_bytes!(concat!("opus/", $name, ".pcm")),
+            include_bytes!(concat!("../fixtures/", $name, ".packets")),
+            include_bytes!(concat!("../fixtures/", $name, ".pcm")),
         )
     };
 }
