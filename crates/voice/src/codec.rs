@@ -230,3 +230,84 @@ impl Encoder {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(codec: Codec, payload: &[u8]) -> Vec<i16> {
+        let mut samples = Vec::new();
+        Decoder::new(codec).decode(payload, &mut samples).unwrap();
+        samples
+    }
+
+    fn encoded(codec: Codec, samples: &[i16]) -> Vec<u8> {
+        let mut payload = Vec::new();
+        Encoder::new(codec).encode(samples, &mut payload).unwrap();
+        payload
+    }
+
+    #[test]
+    fn g711_means_the_samples_of_the_standard() {
+        assert_eq!(
+            decoded(Codec::Pcmu, &[0x00, 0x80, 0x7f, 0xff, 0x0f, 0x8f, 0x10, 0x6e]),
+            [-32_124, 32_124, 0, 0, -16_764, 16_764, -15_996, -148]
+        );
+        assert_eq!(decoded(Codec::Pcma, &[0x55, 0xd5, 0x2a, 0xaa, 0x54, 0x45]), [-8, 8, -32_256, 32_256, -24, -264]);
+    }
+
+    #[test]
+    fn what_is_decoded_is_encoded_to_the_same_bytes() {
+        let all: Vec<u8> = (0..=255).collect();
+        for codec in [Codec::Pcmu, Codec::Pcma] {
+            let again = encoded(codec, &decoded(codec, &all));
+            // μ-law has two zeros.
+            assert!(
+                all.iter()
+                    .zip(&again)
+                    .all(|(was, is)| was == is || (codec == Codec::Pcmu && *was == 0x7f && *is == 0xff))
+            );
+        }
+    }
+
+    #[test]
+    fn encoding_is_as_near_as_the_steps_are() {
+        for codec in [Codec::Pcmu, Codec::Pcma] {
+            // Beyond ±32,124 there is nothing nearer.
+            for sample in -32_635..=32_635_i16 {
+                let taken = decoded(codec, &encoded(codec, &[sample]))[0];
+                // Half a step of the segment, which is a 32nd of the distance from its zero.
+                let most = sample.unsigned_abs() / 31 + 16;
+                assert!(taken.abs_diff(sample) <= most, "{codec:?} {sample}: {taken}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_as_in_the_sdp() {
+        for codec in Codec::ALL {
+            assert_eq!(Codec::from_rtpmap(&codec.rtpmap()), Some(codec));
+        }
+        let named = [
+            "pcmu/8000",
+            "PCMA/8000/1",
+            "OPUS/48000/2",
+            "opus/48000",
+            "opus/16000/2",
+            "PCMU/16000",
+            "PCMU",
+            "G729/8000",
+            "",
+        ];
+        let codecs: Vec<_> = named.iter().map(|name| Codec::from_rtpmap(name)).collect();
+        let (pcmu, pcma, opus) = (Some(Codec::Pcmu), Some(Codec::Pcma), Some(Codec::Opus));
+        assert_eq!(codecs, [pcmu, pcma, opus, None, None, None, None, None, None]);
+        assert_eq!([0, 8, 9, 111].map(Codec::from_static), [pcmu, pcma, None, None]);
+    }
+
+    #[test]
+    fn lengths_are_in_ticks_of_the_clock() {
+        assert_eq!((Codec::Pcmu.ticks(&[0; 160]), Codec::Pcma.ticks(&[])), (Some(160), None));
+        assert_eq!((Codec::Pcmu.samples(160), Codec::Opus.samples(960)), (160, 320));
+    }
+}

@@ -275,3 +275,142 @@ impl Iterator for Press {
         Some(TelephoneEvent { event: self.event, end, volume: 10, duration })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    fn key(name: char) -> Key {
+        Key::from_char(name).unwrap()
+    }
+
+    /// A press as packets: timestamp and payload.
+    fn press(name: char, timestamp: u32, duration: u64) -> Vec<(u32, [u8; 4])> {
+        Press::new(key(name), ms(duration), 8_000).map(|event| (timestamp, event.to_bytes())).collect()
+    }
+
+    /// What is heard of packets that come 20 ms apart; afterwards nothing comes.
+    fn hear(packets: &[(u32, [u8; 4])]) -> Vec<KeyEvent> {
+        let (mut detector, mut now, mut heard) = (Detector::default(), Duration::ZERO, Vec::new());
+        for (timestamp, payload) in packets {
+            heard.extend(detector.tick(now));
+            heard.extend(detector.feed(*timestamp, 8_000, payload, now));
+            now += ms(20);
+        }
+        heard.extend(detector.tick(now + ms(1_000)));
+        heard
+    }
+
+    fn pressed(name: char, duration: u64) -> [KeyEvent; 2] {
+        [KeyEvent::Down(key(name)), KeyEvent::Up(key(name), ms(duration))]
+    }
+
+    #[test]
+    fn a_press_is_one_however_many_packets_it_has() {
+        let packets = press('5', 777, 100);
+        let events: Vec<_> = packets.iter().filter_map(|(_, payload)| TelephoneEvent::parse(payload)).collect();
+        assert_eq!(events.iter().map(|event| event.duration).collect::<Vec<_>>(), [160, 320, 480, 640, 800, 800, 800]);
+        assert_eq!(events.iter().filter(|event| event.end).count(), 3);
+        assert_eq!(hear(&packets), pressed('5', 100));
+        assert_eq!(hear(&[packets.clone(), packets].concat()), pressed('5', 100), "all of it twice");
+    }
+
+    #[test]
+    fn what_is_lost_of_it_does_not_matter() {
+        let packets = press('#', 777, 100);
+        assert_eq!(hear(&packets[6..]), pressed('#', 100), "only the last");
+        assert_eq!(hear(&packets[..4]), pressed('#', 80), "no end");
+        assert_eq!(hear(&packets[..1]), pressed('#', 20), "only the first");
+        let next = press('#', 2_000, 60);
+        assert_eq!(
+            hear(&[&packets[..4], &next].concat()),
+            [pressed('#', 80), pressed('#', 60)].concat(),
+            "no end, and the key again"
+        );
+    }
+
+    #[test]
+    fn the_same_key_twice_is_two() {
+        assert_eq!(
+            hear(&[press('1', 0, 60), press('1', 1_600, 40)].concat()),
+            [pressed('1', 60), pressed('1', 40)].concat()
+        );
+    }
+
+    #[test]
+    fn what_comes_late_of_the_key_before_is_nothing_new() {
+        let (mut first, second) = (press('1', 0xffff_ff00, 60), press('2', 700, 60));
+        let late = first.split_off(2);
+        assert_eq!(hear(&[first, second, late].concat()), [pressed('1', 40), pressed('2', 60)].concat());
+    }
+
+    #[test]
+    fn a_key_held_for_long_is_one() {
+        let part = |timestamp: u32, duration: u16, end| {
+            (timestamp, TelephoneEvent { event: 3, end, volume: 10, duration }.to_bytes())
+        };
+        let packets =
+            [part(100, 400, false), part(100, 65_535, false), part(65_635, 1_600, false), part(65_635, 8_065, true)];
+        assert_eq!(hear(&packets), pressed('3', 9_200));
+    }
+
+    #[test]
+    fn what_is_no_key_is_told_to_nobody() {
+        let flash = TelephoneEvent { event: 16, end: true, volume: 0, duration: 800 }.to_bytes();
+        assert_eq!(hear(&[(1, flash), (2_000, flash)]), []);
+        assert_eq!(Detector::default().feed(1, 8_000, &[1, 2, 3], Duration::ZERO).count(), 0);
+    }
+
+    #[test]
+    fn keys_have_names_and_sets() {
+        let names: String = (0..16).filter_map(Key::from_event).map(Key::as_char).collect();
+        assert_eq!(names, "0123456789*#ABCD");
+        assert!(names.chars().all(|name| key(name).as_char() == name) && key('d') == key('D'));
+        assert_eq!((Key::from_char('E'), Key::from_event(16)), (None, None));
+        assert_eq!((key('7').digit(), Key::STAR.digit()), (Some(7), None));
+        let keys: Keys = [Key::STAR, key('0')].into_iter().collect();
+        assert!(keys.contains(Key::STAR) && keys.contains(key('0')) && !keys.contains(Key::HASH));
+        assert!(Keys::HASH.contains(Key::HASH) && !Keys::NONE.contains(Key::HASH) && Keys::ANY.contains(key('D')));
+    }
+
+    proptest! {
+        #[test]
+        fn each_key_once_whatever_the_network_does(
+            digits in prop::collection::vec((0..16_u8, 40..400_u64), 1..12),
+            fate in prop::collection::vec((0..100_u8, 0..4_usize), 400),
+        ) {
+            let mut sent = Vec::new();
+            for (at, (digit, duration)) in digits.iter().enumerate() {
+                let name = Key::from_event(*digit).unwrap().as_char();
+                sent.extend(press(name, 100_000 * at as u32, *duration).into_iter().map(|packet| (at, packet)));
+            }
+            // A fifth is lost, but something of each key comes; some come twice; some are overtaken by up to three.
+            let mut came = Vec::new();
+            for (at, (packet, (chance, back))) in sent.iter().zip(fate.iter().cycle()).enumerate() {
+                let last = sent.get(at + 1).is_none_or(|(key, _)| *key != packet.0);
+                if *chance < 20 && !last {
+                    continue;
+                }
+                let place = came.len() - (*back).min(came.len());
+                let place = (place..came.len()).find(|&place| came[place..].iter().all(|(key, _)| *key == packet.0)).unwrap_or(came.len());
+                came.insert(place, *packet);
+                if *chance > 80 {
+                    came.push(*packet);
+                }
+            }
+            let packets: Vec<_> = came.into_iter().map(|(_, packet)| packet).collect();
+            let heard: Vec<_> = hear(&packets).into_iter().filter_map(|event| match event {
+                KeyEvent::Up(key, duration) => Some((key.event(), duration)),
+                KeyEvent::Down(_) => None,
+            }).collect();
+            let expected: Vec<_> = digits.iter().map(|(digit, duration)| (*digit, ms(duration / 20 * 20))).collect();
+            prop_assert_eq!(heard, expected);
+        }
+    }
+}

@@ -126,3 +126,71 @@ impl Silence {
         self.lasts() + since >= limit
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tone;
+
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    fn word(milliseconds: u64) -> Vec<i16> {
+        tone::sine(8_000, 500.0, -20.0, ms(milliseconds)).samples().to_vec()
+    }
+
+    fn quiet(milliseconds: usize) -> Vec<i16> {
+        // The noise of a line, at -60.
+        (0..milliseconds * 8).map(|at| if at % 2 == 0 { 33 } else { -33 }).collect()
+    }
+
+    const LIMITS: SilenceLimits =
+        SilenceLimits { threshold: -45.0, click: ms(60), after_speech: ms(1_000), before_speech: ms(2_000) };
+
+    #[test]
+    fn levels_are_those_of_known_waves() {
+        let square: Vec<i16> = (0..160).map(|at| if at < 80 { i16::MIN } else { i16::MAX }).collect();
+        assert!(dbov(&square).abs() < 0.01);
+        assert!((dbov(tone::sine(8_000, 400.0, -20.0, ms(1_000)).samples()) + 20.0).abs() < 0.1);
+        assert!((dbov(&quiet(20)) + 60.0).abs() < 0.1);
+        assert_eq!((dbov(&[0; 160]), dbov(&[])), (QUIETEST, QUIETEST));
+    }
+
+    #[test]
+    fn it_is_over_at_the_sample_where_the_limit_is() {
+        let said = [word(500), quiet(5_000)].concat();
+        // Whatever the pieces it comes in.
+        for piece in [1, 7, 160, 163, 5_000, 100_000] {
+            let mut silence = Silence::new(LIMITS, 8_000);
+            let mut at = 0;
+            let over = said.chunks(piece).find_map(|piece| {
+                let over = silence.feed(piece).map(|heard| at + heard);
+                at += piece.len();
+                over
+            });
+            assert_eq!(over, Some(1_500 * 8), "pieces of {piece}");
+            assert!(silence.has_spoken());
+        }
+        let mut silence = Silence::new(LIMITS, 8_000);
+        assert_eq!(silence.feed(&quiet(5_000)), Some(2_000 * 8));
+        assert!(!silence.has_spoken());
+    }
+
+    #[test]
+    fn a_click_is_no_word_and_a_word_is() {
+        let mut silence = Silence::new(LIMITS, 8_000);
+        assert_eq!(silence.feed(&[word(500), quiet(600), word(40), quiet(5_000)].concat()), Some(1_500 * 8));
+        let mut silence = Silence::new(LIMITS, 8_000);
+        assert_eq!(silence.feed(&[word(500), quiet(600), word(80), quiet(5_000)].concat()), Some(2_180 * 8));
+    }
+
+    #[test]
+    fn a_pause_without_packets_counts() {
+        let mut silence = Silence::new(LIMITS, 8_000);
+        assert!(!silence.is_over(ms(1_999)) && silence.is_over(ms(2_000)));
+        silence.feed(&[word(500), quiet(400)].concat());
+        assert_eq!(silence.lasts(), ms(400));
+        assert!(!silence.is_over(ms(599)) && silence.is_over(ms(600)));
+    }
+}

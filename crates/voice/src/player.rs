@@ -133,3 +133,94 @@ impl Player {
 fn write(origin: Origin, timestamp: u32, marker: bool, payload_type: u8, payload: &[u8], datagram: &mut Vec<u8>) {
     Packet { marker, payload_type, sequence: origin.sequence, timestamp, ssrc: origin.ssrc, payload }.write(datagram);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dtmf::TelephoneEvent;
+    use crate::tone;
+
+    const ORIGIN: Origin = Origin { ssrc: 7, sequence: 65_534, timestamp: u32::MAX - 300 };
+    const PCMU: Voice = Voice { codec: Codec::Pcmu, payload_type: 0, telephone_event: Some((101, 8_000)) };
+
+    fn next(player: &mut Player) -> Option<(bool, u8, u16, u32, Vec<u8>)> {
+        let mut datagram = Vec::new();
+        player.next(&mut datagram).then(|| {
+            let packet = Packet::parse(&datagram).unwrap();
+            assert_eq!(packet.ssrc, 7);
+            (packet.marker, packet.payload_type, packet.sequence, packet.timestamp, packet.payload.to_vec())
+        })
+    }
+
+    #[test]
+    fn a_clip_is_packets_of_20_ms_the_last_filled_up() {
+        let mut player = Player::new(PCMU, ORIGIN);
+        player.play(&Clip::new(8_000, vec![7_932; 330]));
+        let loud = 0xa0;
+        let [first, second, third] = [(); 3].map(|()| next(&mut player).unwrap());
+        assert_eq!(first, (true, 0, 65_534, u32::MAX - 300, vec![loud; 160]));
+        assert_eq!(second, (false, 0, 65_535, u32::MAX - 140, vec![loud; 160]));
+        assert_eq!((third.0, third.2, third.3), (false, 0, 19));
+        assert_eq!(third.4, [vec![loud; 10], vec![0xff; 150]].concat());
+        assert_eq!(next(&mut player), None);
+        assert!(player.is_idle());
+    }
+
+    #[test]
+    fn silence_between_is_not_sent_but_takes_its_time() {
+        let mut player = Player::new(PCMU, ORIGIN);
+        assert_eq!((next(&mut player), next(&mut player)), (None, None));
+        player.play(&tone::pause(8_000, INTERVAL));
+        let (marker, _, sequence, timestamp, _) = next(&mut player).unwrap();
+        assert_eq!((marker, sequence, timestamp), (true, 65_534, 19));
+    }
+
+    #[test]
+    fn a_key_has_one_time_and_the_clock_goes_on() {
+        let mut player = Player::new(PCMU, Origin { timestamp: 1_000, ..ORIGIN });
+        player.play(&tone::pause(8_000, INTERVAL));
+        player.press(Key::HASH, Duration::from_millis(60));
+        player.play(&tone::pause(8_000, INTERVAL));
+        let packets: Vec<_> = std::iter::from_fn(|| next(&mut player)).collect();
+        let times: Vec<_> = packets
+            .iter()
+            .map(|(marker, payload_type, _, timestamp, _)| (*marker, *payload_type, *timestamp))
+            .collect();
+        let key = |marker| (marker, 101, 1_160);
+        assert_eq!(
+            times,
+            [(true, 0, 1_000), key(true), key(false), key(false), key(false), key(false), (false, 0, 1_960)]
+        );
+        let events: Vec<_> = packets[1..6].iter().map(|packet| TelephoneEvent::parse(&packet.4).unwrap()).collect();
+        assert_eq!(
+            events.iter().map(|event| (event.event, event.end, event.duration)).collect::<Vec<_>>(),
+            [(11, false, 160), (11, false, 320), (11, true, 480), (11, true, 480), (11, true, 480),]
+        );
+    }
+
+    #[test]
+    fn another_codec_goes_on_at_the_same_place() {
+        let clip = tone::sine(8_000, 500.0, -20.0, Duration::from_secs(1));
+        let mut player = Player::new(PCMU, ORIGIN);
+        player.play(&clip);
+        let mut all = [(); 20].map(|()| next(&mut player).unwrap()).to_vec();
+        player.change(Voice { codec: Codec::Pcma, payload_type: 8, telephone_event: None });
+        player.press(Key::STAR, INTERVAL);
+        all.extend(std::iter::from_fn(|| next(&mut player)));
+        assert_eq!(all.len(), 50, "and no key, for nobody would understand it");
+        assert!(all[20..].iter().all(|packet| packet.1 == 8));
+        player.play(&clip);
+        player.stop();
+        assert_eq!(next(&mut player), None);
+    }
+
+    #[test]
+    fn a_clip_is_encoded_once_for_all_who_play_it() {
+        let clip = tone::sine(16_000, 500.0, -20.0, Duration::from_millis(100));
+        let other = clip.clone();
+        clip.prepare(Codec::Opus);
+        assert!(std::ptr::eq(clip.encoded(Codec::Opus), other.encoded(Codec::Opus)));
+        assert_eq!(clip.followed_by(&tone::beep(8_000)).duration(), Duration::from_millis(350));
+        assert_eq!(clip.at_rate(8_000).samples().len(), 800);
+    }
+}

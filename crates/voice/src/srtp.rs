@@ -170,3 +170,95 @@ impl Sealer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(first: u8) -> MasterKey {
+        let mut bytes = [0; MasterKey::LENGTH];
+        hex::decode_to_slice("e1f97a0d3e018be0d64fa32c06de41390ec675ad498afeebb6960b3aabe6", &mut bytes).unwrap();
+        bytes[0] = first;
+        MasterKey::new(bytes)
+    }
+
+    fn packet(sequence: u16, ssrc: u32) -> Vec<u8> {
+        Packet { marker: false, payload_type: 0, sequence, timestamp: 160, ssrc, payload: &[0x55; 160] }.to_vec()
+    }
+
+    #[test]
+    fn a_packet_is_sealed_as_others_seal_it() {
+        // The packet that libsrtp checks itself with.
+        let plain = hex::decode("800f1234decafbadcafebabeabababababababababababababababab").unwrap();
+        let sealed =
+            hex::decode("800f1234decafbadcafebabe4e55dc4ce79978d88ca4d215949d2402b78d6acc99ea179b8dbb").unwrap();
+        let mut datagram = plain.clone();
+        Sealer::new(Suite::AesCm128HmacSha1_80, &key(0xe1)).seal(&mut datagram).unwrap();
+        assert_eq!(hex::encode(&datagram), hex::encode(&sealed));
+        Opener::new(Suite::AesCm128HmacSha1_80, &key(0xe1)).open(&mut datagram).unwrap();
+        assert_eq!(datagram, plain);
+    }
+
+    #[test]
+    fn a_call_longer_than_the_sequence_is_opened_in_any_near_order() {
+        for suite in Suite::ALL {
+            let (mut sealer, mut opener) = (Sealer::new(suite, &key(1)), Opener::new(suite, &key(1)));
+            let mut sealed: Vec<Vec<u8>> = (0..80_000_u32).map(|at| packet((at + 60_000) as u16, 9)).collect();
+            sealed.iter_mut().for_each(|datagram| sealer.seal(datagram).unwrap());
+            for pair in sealed.chunks_exact_mut(7) {
+                pair.reverse();
+            }
+            for (at, datagram) in sealed.iter_mut().enumerate() {
+                let again = datagram.clone();
+                opener.open(datagram).unwrap_or_else(|error| panic!("{suite:?} {at}: {error}"));
+                assert_eq!(datagram.len(), again.len() - suite.tag());
+                assert_eq!(opener.open(&mut again.clone()), Err(Protection::Replayed));
+            }
+        }
+    }
+
+    #[test]
+    fn what_another_key_sealed_is_refused_and_forgotten() {
+        let (mut ours, mut theirs) = (packet(7, 9), packet(7, 9));
+        Sealer::new(Suite::AesCm128HmacSha1_80, &key(1)).seal(&mut ours).unwrap();
+        Sealer::new(Suite::AesCm128HmacSha1_80, &key(2)).seal(&mut theirs).unwrap();
+        let mut opener = Opener::new(Suite::AesCm128HmacSha1_80, &key(1));
+        let sealed = theirs.clone();
+        assert_eq!(opener.open(&mut theirs), Err(Protection::Forged));
+        assert_eq!(theirs, sealed, "left as it was");
+        assert!(opener.streams.is_empty());
+        opener.open(&mut ours).unwrap();
+        assert_eq!(opener.open(&mut vec![0x80; 9]), Err(Protection::Short));
+        assert_eq!(opener.open(&mut vec![0x80; 21]), Err(Protection::Short));
+    }
+
+    #[test]
+    fn streams_are_counted() {
+        let (mut sealer, mut opener) =
+            (Sealer::new(Suite::AesCm128HmacSha1_32, &key(1)), Opener::new(Suite::AesCm128HmacSha1_32, &key(1)));
+        let said: Vec<_> = (0..70)
+            .map(|ssrc| {
+                let mut datagram = packet(1, ssrc);
+                sealer.seal(&mut datagram).unwrap();
+                opener.open(&mut datagram)
+            })
+            .collect();
+        assert_eq!(said.iter().filter(|said| said.is_ok()).count(), STREAMS);
+        assert_eq!(said.last(), Some(&Err(Protection::Streams)));
+    }
+
+    #[test]
+    fn a_key_with_a_name_is_looked_for_by_it() {
+        let line = "1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+        let plain = packet(1, 2);
+        let mut datagram = plain.clone();
+        let crypto = Crypto::parse(&format!("{line}|2^20|258:3")).unwrap();
+        Sealer::new(crypto.suite, &crypto.key).seal(&mut datagram).unwrap();
+        let at = datagram.len() - 10;
+        let nameless = datagram.clone();
+        datagram.splice(at..at, [0, 1, 2]);
+        assert_eq!(Opener::of(&crypto).open(&mut nameless.clone()), Err(Protection::Forged));
+        Opener::of(&crypto).open(&mut datagram).unwrap();
+        assert_eq!(datagram, plain);
+    }
+}

@@ -50,3 +50,31 @@ pub fn frequency(rate: u32, samples: &[i16]) -> f64 {
         _ => 0.0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::level;
+
+    #[test]
+    fn a_beep_is_a_beep() {
+        for rate in [8_000, 16_000, 48_000] {
+            let beep = beep(rate);
+            assert_eq!(beep.duration(), Duration::from_millis(250));
+            assert!((frequency(rate, beep.samples()) - 1_000.0).abs() < 1.0);
+            assert!((level::dbov(beep.samples()) + 15.0).abs() < 0.5);
+            assert!(
+                beep.samples()[0].abs() < 200 && beep.samples()[beep.samples().len() - 1].abs() < 200,
+                "it does not click"
+            );
+        }
+    }
+
+    #[test]
+    fn short_ones_do_no_harm() {
+        assert!(sine(8_000, 100.0, 0.0, Duration::ZERO).samples().is_empty());
+        assert_eq!(sine(8_000, 100.0, 40.0, Duration::from_micros(125)).samples().len(), 1);
+        assert_eq!((frequency(8_000, &[]), frequency(8_000, &[1; 100])), (0.0, 0.0));
+        assert_eq!(pause(8_000, Duration::from_millis(10)).samples(), [0; 80]);
+    }
+}

@@ -119,7 +119,7 @@ impl Description {
 }
 
 /// Finds out what lies in a file, from its beginning: all the chunks before the samples must be there, the samples need not. A length that
-/// the header does not know (0 or the largest, as streams have it) is `file_length`'s.
+/// the header does not know (0 or the largest, as streams have it) follows from `file_length`.
 ///
 /// # Errors
 ///
@@ -163,6 +163,7 @@ fn chunks(bytes: &[u8], file_length: u64) -> Result<(Description, u64, u64), Err
     if &riff[..4] != b"RIFF" || &riff[8..] != b"WAVE" {
         return Err(Error::Wav("it does not begin as one"));
     }
+    let whole = u64::from(u32::from_le_bytes([riff[4], riff[5], riff[6], riff[7]])) + 8;
     let mut described = None;
     loop {
         let (head, body) = rest.split_first_chunk::<8>().ok_or(Error::Wav("there are no samples in it"))?;
@@ -172,7 +173,8 @@ fn chunks(bytes: &[u8], file_length: u64) -> Result<(Description, u64, u64), Err
             b"data" => {
                 let start = (bytes.len() - body.len()) as u64;
                 let there = file_length.saturating_sub(start);
-                let length = if said == 0 || said == u32::MAX { there } else { u64::from(said).min(there) };
+                let unfinished = said == u32::MAX || (said == 0 && whole < file_length);
+                let length = if unfinished { there } else { u64::from(said).min(there) };
                 return Ok((described.ok_or(Error::Wav("samples before their description"))?, start, length));
             }
             b"fmt " => described = Some(describe(body, said)?),
@@ -209,4 +211,119 @@ fn describe(body: &[u8], length: u32) -> Result<Description, Error> {
         return Err(Error::Wav("a rate that nobody plays"));
     }
     Ok(Description { coding, channels, rate })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLES: [i16; 5] = [0, 1, -1, i16::MAX, i16::MIN];
+
+    fn chunk(name: &[u8; 4], body: &[u8]) -> Vec<u8> {
+        let mut chunk = [&name[..], &(body.len() as u32).to_le_bytes(), body].concat();
+        chunk.resize(chunk.len().next_multiple_of(2), 0);
+        chunk
+    }
+
+    fn description(tag: u16, channels: u16, rate: u32, bits: u16) -> Vec<u8> {
+        let frame = channels * bits / 8;
+        let words = [tag.to_le_bytes(), channels.to_le_bytes()].concat();
+        let rates = [rate.to_le_bytes(), (rate * u32::from(frame)).to_le_bytes()].concat();
+        [words, rates, [frame.to_le_bytes(), bits.to_le_bytes()].concat()].concat()
+    }
+
+    fn riff(chunks: &[Vec<u8>]) -> Vec<u8> {
+        let body = chunks.concat();
+        [&b"RIFF"[..], &(body.len() as u32 + 4).to_le_bytes(), b"WAVE", &body].concat()
+    }
+
+    fn simple(tag: u16, channels: u16, bits: u16, data: &[u8]) -> Vec<u8> {
+        riff(&[chunk(b"fmt ", &description(tag, channels, 8_000, bits)), chunk(b"data", data)])
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let bytes = file(8_000, &SAMPLES);
+        assert_eq!(bytes, simple(1, 1, 16, &bytes[HEADER..]), "as everybody writes it");
+        let clip = read(&bytes).unwrap();
+        assert_eq!((clip.rate(), clip.samples()), (8_000, &SAMPLES[..]));
+        let format = inspect(&bytes[..HEADER], bytes.len() as u64).unwrap();
+        assert_eq!(format, Format { rate: 8_000, frame: 2, start: 44, length: 10 });
+        assert_eq!(file(48_000, &[0; 24_024]).len(), HEADER + 48_048);
+        assert_eq!(inspect(&header(48_000, 48_048), 48_092).unwrap().duration(), Duration::from_micros(500_500));
+    }
+
+    #[test]
+    fn other_codings_are_read() {
+        assert_eq!(read(&simple(1, 1, 8, &[0, 128, 255])).unwrap().samples(), [-32_768, 0, 32_512]);
+        assert_eq!(read(&simple(7, 1, 8, &[0x00, 0x80, 0xff])).unwrap().samples(), [-32_124, 32_124, 0]);
+        assert_eq!(read(&simple(6, 1, 8, &[0x2a, 0xaa, 0xd5])).unwrap().samples(), [-32_256, 32_256, 8]);
+        let two: Vec<u8> =
+            [100, 300, -32_768, -32_768, 32_767, 32_767_i16].iter().flat_map(|sample| sample.to_le_bytes()).collect();
+        assert_eq!(read(&simple(1, 2, 16, &two)).unwrap().samples(), [200, -32_768, 32_767]);
+    }
+
+    #[test]
+    fn chunks_that_nobody_knows_are_stepped_over() {
+        let extensible = [
+            description(0xfffe, 1, 16_000, 16),
+            vec![22, 0, 16, 0, 4, 0, 0, 0],
+            vec![1, 0, 0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9b, 0x71],
+        ];
+        let chunks = [
+            chunk(b"LIST", b"odd"),
+            chunk(b"fmt ", &extensible.concat()),
+            chunk(b"fact", &[5, 0, 0, 0]),
+            chunk(b"data", &[1, 0, 2, 0]),
+            chunk(b"id3 ", b"after the samples"),
+        ];
+        let clip = read(&riff(&chunks)).unwrap();
+        assert_eq!((clip.rate(), clip.samples()), (16_000, &[1, 2][..]));
+    }
+
+    #[test]
+    fn a_length_that_is_not_true_is_not_believed() {
+        let grown = [&header(8_000, 0)[..], &[1, 0, 2, 0, 3]].concat();
+        assert_eq!(read(&grown).unwrap().samples(), [1, 2], "the writer died");
+        let mut stream = file(8_000, &SAMPLES);
+        stream[4..8].fill(0xff);
+        stream[40..44].fill(0xff);
+        assert_eq!(read(&stream).unwrap().samples(), SAMPLES, "the writer could not know");
+        assert_eq!(read(&file(8_000, &SAMPLES)[..HEADER + 4]).unwrap().samples(), &SAMPLES[..2], "cut off");
+        let empty = riff(&[chunk(b"fmt ", &description(1, 1, 8_000, 16)), chunk(b"data", &[]), chunk(b"LIST", b"ab")]);
+        assert_eq!(read(&empty).unwrap().samples(), [0; 0], "really nothing");
+    }
+
+    #[test]
+    fn what_cannot_be_played_is_refused() {
+        let whole = file(8_000, &SAMPLES);
+        assert!((0..HEADER).all(|length| read(&whole[..length]).is_err()));
+        let with = |tag, channels, rate, bits| {
+            read(&riff(&[chunk(b"fmt ", &description(tag, channels, rate, bits)), chunk(b"data", &[0; 96])])).is_err()
+        };
+        assert!(with(1, 1, 8_000, 24) && with(3, 1, 8_000, 32) && with(0x55, 1, 8_000, 16), "codings");
+        assert!(with(1, 0, 8_000, 16) && with(1, 9, 8_000, 16) && with(1, 1, 0, 16) && with(1, 1, 400_000, 16));
+        assert!(read(&riff(&[chunk(b"data", &[0; 4]), chunk(b"fmt ", &description(1, 1, 8_000, 16))])).is_err());
+        assert!(read(&riff(&[chunk(b"fmt ", &description(1, 1, 8_000, 16)[..14]), chunk(b"data", &[0; 4])])).is_err());
+    }
+
+    #[test]
+    fn a_file_whose_writer_died_gets_a_true_header() {
+        let samples = [7; 4_000];
+        let whole = file(16_000, &samples);
+        for found in [header(16_000, 0), header(16_000, 320), header(16_000, 1 << 20)] {
+            let (repaired, sounds) = repair(&found, whole.len() as u64).unwrap();
+            assert_eq!(repaired, whole[..HEADER]);
+            assert_eq!(sounds, Duration::from_millis(250));
+        }
+        let (repaired, sounds) = repair(&header(8_000, 0), HEADER as u64 + 17).unwrap();
+        assert_eq!((repaired, sounds), (header(8_000, 16), Duration::from_millis(1)), "half a sample");
+        assert_eq!(repair(&header(8_000, 0), HEADER as u64).unwrap().1, Duration::ZERO);
+        assert_eq!(repair(&header(8_000, 0), 10).unwrap().0, header(8_000, 0));
+        assert!(repair(&header(8_000, 0)[..43], 1_000).is_err());
+        assert!(repair(&simple(7, 1, 8, &[0; 40]), 1_000).is_err());
+        assert!(repair(&header(0, 0), 1_000).is_err());
+        let (enormous, _) = repair(&header(8_000, 0), 1 << 40).unwrap();
+        assert_eq!(enormous[4..8], [0xff; 4], "as much as can be said");
+    }
 }

@@ -86,3 +86,63 @@ fn identify((value, length): (&str, &str)) -> Result<Vec<u8>, Error> {
         _ => Err(Error::Keying("the key's identifier is not one")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+
+    #[test]
+    fn lines_as_telephones_write_them() {
+        let used = [
+            "1 AES_CM_128_HMAC_SHA1_80 inline:KEY",
+            "2 AES_CM_128_HMAC_SHA1_32 inline:KEY",
+            "  999999999   aes_cm_128_hmac_sha1_80   INLINE:KEY  ",
+            "1 AES_CM_128_HMAC_SHA1_80 inline:KEY|2^20|1:4",
+            "1 AES_CM_128_HMAC_SHA1_80 inline:KEY|2^20",
+            "1 AES_CM_128_HMAC_SHA1_80 inline:KEY|1:4 WSH=64",
+        ];
+        let crypto: Vec<_> = used.iter().map(|line| Crypto::parse(&line.replace("KEY", KEY)).unwrap()).collect();
+        let identifiers: Vec<_> = crypto.iter().map(|crypto| crypto.identifier().to_vec()).collect();
+        assert_eq!(crypto.iter().map(|crypto| crypto.tag).collect::<Vec<_>>(), [1, 2, 999_999_999, 1, 1, 1]);
+        assert_eq!(identifiers, [vec![], vec![], vec![], vec![0, 0, 0, 1], vec![], vec![0, 0, 0, 1]]);
+        assert_eq!(crypto[0].to_sdp().as_str(), used[0].replace("KEY", KEY));
+    }
+
+    #[test]
+    fn lines_that_cannot_be_used() {
+        let unused = [
+            "",
+            "1",
+            "x AES_CM_128_HMAC_SHA1_80 inline:KEY",
+            "9999999999 AES_CM_128_HMAC_SHA1_80 inline:KEY",
+            "1 AEAD_AES_256_GCM inline:KEY",
+            "1 AES_CM_128_HMAC_SHA1_80",
+            "1 AES_CM_128_HMAC_SHA1_80 KEY",
+            "1 AES_CM_128_HMAC_SHA1_80 inline:KE",
+            "1 AES_CM_128_HMAC_SHA1_80 inline:KEYKEY",
+            "1 AES_CM_128_HMAC_SHA1_80 inline:no*base64*at*all*",
+            "1 AES_CM_128_HMAC_SHA1_80 inline:KEY;inline:KEY",
+            "1 AES_CM_128_HMAC_SHA1_80 inline:KEY|2^20|x:4",
+            "1 AES_CM_128_HMAC_SHA1_80 inline:KEY|2^20|256:1",
+            "1 AES_CM_128_HMAC_SHA1_80 inline:KEY|2^20|1:0",
+            "1 AES_CM_128_HMAC_SHA1_80 inline:KEY|2^20|1:129",
+            "1 AES_CM_128_HMAC_SHA1_80 inline:KEY UNENCRYPTED_SRTP",
+            "1 AES_CM_128_HMAC_SHA1_80 inline:KEY KDR=1",
+        ];
+        for line in unused {
+            let refused = Crypto::parse(&line.replace("KEY", KEY));
+            assert!(matches!(refused, Err(Error::Keying(_))), "{line}");
+            assert!(!format!("{refused:?}").contains(&KEY[..8]), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_key_does_not_print() {
+        let crypto = Crypto::parse(&format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}")).unwrap();
+        let printed = format!("{crypto:?} {:?}", super::super::Opener::of(&crypto));
+        let bytes = format!("{:?}", &crypto.key.0[..4]);
+        assert!(!printed.contains(&KEY[..8]) && !printed.contains(bytes.trim_matches(['[', ']'])), "{printed}");
+    }
+}

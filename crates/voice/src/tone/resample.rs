@@ -117,3 +117,87 @@ pub fn resampled(samples: &[i16], from: u32, to: u32) -> Vec<i16> {
     resampler.finish(&mut out);
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{level, tone};
+
+    const RATES: [u32; 6] = [8_000, 11_025, 16_000, 22_050, 44_100, 48_000];
+
+    fn second(rate: u32, frequency: f64) -> Vec<i16> {
+        tone::sine(rate, frequency, -20.0, Duration::from_secs(1)).samples().to_vec()
+    }
+
+    /// Without the edges of the tone.
+    fn middle(samples: &[i16]) -> &[i16] {
+        &samples[samples.len() / 8..samples.len() * 7 / 8]
+    }
+
+    #[test]
+    fn a_tone_keeps_its_frequency_and_its_level() {
+        for from in RATES {
+            for to in RATES {
+                for frequency in [200.0, 1_000.0, 3_000.0] {
+                    let out = resampled(&second(from, frequency), from, to);
+                    assert_eq!(out.len(), to as usize, "{from} to {to}");
+                    let (heard, level) = (tone::frequency(to, middle(&out)), level::dbov(middle(&out)));
+                    assert!((heard - frequency).abs() < 1.0, "{from} to {to}: {frequency} became {heard}");
+                    assert!((level + 20.0).abs() < 0.2, "{from} to {to}: {frequency} at {level}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_lower_rate_cannot_hold_is_gone() {
+        for (from, to, frequency) in
+            [(16_000, 8_000, 4_500.0), (48_000, 16_000, 9_000.0), (48_000, 8_000, 7_000.0), (44_100, 8_000, 20_000.0)]
+        {
+            let level = level::dbov(middle(&resampled(&second(from, frequency), from, to)));
+            assert!(level < -70.0, "{frequency} from {from} to {to}: {level}");
+        }
+    }
+
+    #[test]
+    fn a_higher_rate_adds_nothing() {
+        // The mirror of 3,000 Hz at 8 kHz is at 5,000.
+        let out = resampled(&second(8_000, 3_000.0), 8_000, 16_000);
+        let kept = resampled(&resampled(&out, 16_000, 8_000), 8_000, 16_000);
+        let rest: Vec<i16> = out.iter().zip(&kept).map(|(all, low)| all - low).collect();
+        assert!(level::dbov(middle(&rest)) < -70.0, "{}", level::dbov(middle(&rest)));
+    }
+
+    #[test]
+    fn a_constant_stays_one() {
+        for (from, to) in [(8_000, 16_000), (16_000, 8_000), (44_100, 8_000)] {
+            let out = resampled(&[12_345; 4_000], from, to);
+            assert!(middle(&out).iter().all(|sample| sample.abs_diff(12_345) <= 1));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn pieces_make_the_same_as_the_whole(
+            pieces in prop::collection::vec(prop::collection::vec(any::<i16>(), 0..300), 0..12), from in 0..6_usize, to in 0..6_usize,
+        ) {
+            let (from, to) = (RATES[from], RATES[to]);
+            let (mut resampler, mut out) = (Resampler::new(from, to), Vec::new());
+            pieces.iter().for_each(|piece| resampler.feed(piece, &mut out));
+            resampler.finish(&mut out);
+            let whole = pieces.concat();
+            prop_assert_eq!(out.len() as u64, (whole.len() as u64 * u64::from(to)).div_ceil(u64::from(from)));
+            prop_assert_eq!(out, resampled(&whole, from, to));
+        }
+
+        #[test]
+        fn the_same_rate_changes_nothing(samples: Vec<i16>) {
+            prop_assert_eq!(resampled(&samples, 8_000, 8_000), samples);
+        }
+    }
+}

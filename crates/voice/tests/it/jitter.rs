@@ -144,7 +144,7 @@ proptest! {
         let came: Vec<u32> = (0..ways.len() as u32).filter(|&number| !ways[number as usize].lost).collect();
         prop_assert_eq!(numbers(&heard), came.clone());
         let mut lost = 0;
-        for (pair, (_, _, gap)) in came.windows(2).zip(&heard[1..]) {
+        for (pair, (_, _, gap)) in came.windows(2).zip(heard.iter().skip(1)) {
             let missing = pair[1] - pair[0] - 1;
             lost += u64::from(missing);
             prop_assert_eq!(*gap, if missing == 0 { Gap::None } else { Gap::Lost(missing * 160) });
