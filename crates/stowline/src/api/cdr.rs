@@ -143,7 +143,11 @@ pub async fn legs(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
 /// `GET …/cdrs/{cdr}`: the document of a leg.
 pub async fn read(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let whose = Whose::of(&app, &call).await?;
-    let leg = cdrs::get(&app, call.account()?, call.param("cdr")).await?;
+    let id = call.param("cdr");
+    if plan::DocId::parse(id).ok().and_then(|id| id.month()).is_none() {
+        return Err(Fault::no_cdr(id));
+    }
+    let leg = cdrs::get(&app, call.account()?, id).await?;
     whose.expect(leg.owner_id())?;
     let revision = leg.document.revision.to_string();
     if call.has(&revision) {

@@ -84,6 +84,12 @@ impl Fault {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", data)
     }
 
+    /// No CDR can have this id.
+    pub fn no_cdr(id: &str) -> Self {
+        let message = "could not find cdr with supplied id";
+        Self::new(StatusCode::NOT_FOUND, message, json!({"message": message, "cause": id}))
+    }
+
     /// There is no form of the answer that the client takes.
     pub fn not_acceptable(offered: &[String]) -> Self {
         let message = format!("this can be had as {}", offered.join(", "));

@@ -139,8 +139,11 @@ pub async fn record(app: &Arc<App>, account: &Account, leg: Map<String, Value>) 
         match app.documents.create(&database, &id, draft).await {
             Ok(document) => return recorded(document, true),
             Err(error) if error.kind() == connections::ErrorKind::Conflict => {
-                let found = app.documents.get(&database, &id).await?;
-                return recorded(found.ok_or_else(|| Error::NotFound(id.to_string()))?, false);
+                let found = app.documents.get(&database, &id).await?.ok_or_else(|| Error::NotFound(id.to_string()))?;
+                if found.body.get("timestamp") != body.get("timestamp") {
+                    tracing::info!(account.id = %account.id, document.id = %id, "a leg with this call id is recorded already, hung up at another time");
+                }
+                return recorded(found, false);
             }
             // Another leg of the call was recorded at this moment: this one belongs to its call.
             Err(error) if error.kind() == connections::ErrorKind::KeyTaken && attempts > 0 => attempts -= 1,

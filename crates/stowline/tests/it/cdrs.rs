@@ -180,8 +180,12 @@ async fn any_call_id_is_an_address() {
         inside.api.send(again.header("if-none-match", tag)).await.expect_status(304);
     }
     assert_eq!(inside.api.get(&inside.path("cdrs")).await.data().as_array().unwrap().len(), 11);
-    for id in ["nothing", "202611-nothing", "202613-x", "000000-x"] {
-        inside.api.get(&inside.path(&format!("cdrs/{id}"))).await.expect_status(404);
+    let plain = "could not find cdr with supplied id";
+    for (id, message) in
+        [("nothing", plain), ("202611-nothing", "bad_identifier"), ("202613-x", plain), ("000012-x", "bad_identifier")]
+    {
+        let answer = inside.api.get(&inside.path(&format!("cdrs/{id}"))).await.expect_status(404).json();
+        assert_eq!((&answer["message"], &answer["data"]["cause"]), (&json!(message), &json!(id)));
     }
     for method in [reqwest::Method::PUT, reqwest::Method::POST, reqwest::Method::PATCH, reqwest::Method::DELETE] {
         for path in ["cdrs", "cdrs/interaction", "cdrs/summary", "cdrs/x", "cdrs/legs/x"] {
