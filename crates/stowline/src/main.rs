@@ -1,13 +1,15 @@
-//! The program: `stowline serve`, `stowline sup`.
+//! The program: `stowline serve`, `stowline sup`, and `stowline spool` for the other end of the line.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use stowline::config::{Config, Flags};
+use stowline::config::{Config, Flags, Log, LogFormat};
 use stowline::{Server, sup, telemetry};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// Voicemail, recordings and faxes, kept where your customers want them.
 #[derive(Parser)]
@@ -42,6 +44,8 @@ enum Command {
     },
     /// Calls a maintenance function of the running server, as Kazoo's `sup` does.
     Sup(SupArguments),
+    /// Runs beside a switch: uploads the files of a folder, each exactly when it is complete, and deletes none before it is safe.
+    Spool(Box<uploader::Arguments>),
     /// Prints every option with its default and what it does: a file to begin your own with.
     Config,
 }
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve { config, listen, data_dir } => serve(config.as_deref(), &Flags { listen, data_dir }),
         Command::Sup(arguments) => call(arguments),
+        Command::Spool(arguments) => spool(*arguments),
         Command::Config => say(&mut std::io::stdout(), stowline::config::DEFAULTS),
     }
 }
@@ -111,17 +116,74 @@ fn serve(file: Option<&Path>, flags: &Flags) -> ExitCode {
 }
 
 async fn run_until_told(config: Config) -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut told = told()?;
     let server = Server::start(config).await?;
     say(&mut std::io::stdout(), &format!("listening on http://{}\n", server.address()));
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    told.next().await;
     server.stop().await;
     Ok(())
+}
+
+/// The signals by which somebody tells a program to end.
+struct Told {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+fn told() -> std::io::Result<Told> {
+    Ok(Told { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+}
+
+impl Told {
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn spool(arguments: uploader::Arguments) -> ExitCode {
+    let run = || -> anyhow::Result<ExitCode> {
+        let once = arguments.once();
+        let progress = once && std::io::stderr().is_terminal();
+        let (filter, json) = arguments.log();
+        // Where a bar is drawn, lines about what goes well would tear it.
+        let filter = if progress && filter == "info" { "warn" } else { filter };
+        let format = if json { LogFormat::Json } else { LogFormat::Text };
+        telemetry::log(&Log { filter: filter.to_owned(), format })?;
+        let settings = uploader::Settings { progress, ..arguments.into_settings()? };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let tally = runtime.block_on(watch(settings))?;
+        Ok(if once { say_tally(tally) } else { ExitCode::SUCCESS })
+    };
+    run().unwrap_or_else(|error| fail(&error))
+}
+
+/// The first signal lets what runs be finished, the second does not.
+async fn watch(settings: uploader::Settings) -> anyhow::Result<uploader::Tally> {
+    let mut told = told()?;
+    let stopping = CancellationToken::new();
+    let watcher = uploader::run(settings, stopping.clone());
+    tokio::pin!(watcher);
+    let first = tokio::select! {
+        ended = &mut watcher => return Ok(ended?),
+        () = told.next() => stopping,
+    };
+    first.cancel();
+    tokio::select! {
+        ended = watcher => Ok(ended?),
+        () = told.next() => anyhow::bail!("told to stop a second time"),
+    }
+}
+
+fn say_tally(tally: uploader::Tally) -> ExitCode {
+    let uploader::Tally { uploaded, bytes, known, refused, left } = tally;
+    let text = format!(
+        "{uploaded} uploaded ({bytes} bytes), {known} uploaded earlier, {refused} refused, {left} left for another run\n"
+    );
+    let said = say(&mut std::io::stdout(), &text);
+    if refused > 0 || left > 0 { ExitCode::FAILURE } else { said }
 }
 
 fn call(arguments: SupArguments) -> ExitCode {

@@ -15,7 +15,11 @@ pub fn text() -> String {
          It exits 0, or 1 when the function failed, or 2 when there is no such function or it takes other arguments.\n\n```\n",
     );
     text.push_str(&sup::usage());
-    text.push_str("```\n\n`stowline config` prints the options below.\n\n## Endpoints\n\nAll below `/v2`.\n\n| verb | path | who may |\n|---|---|---|\n");
+    text.push_str(
+        "```\n\n`stowline spool DIR --to URL --key-file FILE --kind recordings|voicemail|fax|cdr|asterisk-voicemail …` runs beside a switch and\n\
+         uploads what it leaves in a folder; `stowline spool --help` has all options and examples.\n",
+    );
+    text.push_str("\n`stowline config` prints the options below.\n\n## Endpoints\n\nAll below `/v2`.\n\n| verb | path | who may |\n|---|---|---|\n");
     for route in ROUTES {
         let verb = format!("{:?}", route.method).to_uppercase();
         text.push_str(&format!("| {verb} | `/{}` | {} |\n", route.path, who(route.access)));

@@ -2,6 +2,7 @@
 //!
 //! * [`S3Server`]: a real S3-compatible server in process; it refuses wrong signatures and digests.
 //! * [`HttpStore`]: keeps what is PUT or POSTed to a path and gives it back.
+//! * [`IngestStore`]: an ingest endpoint, as those who upload to it see it.
 //! * [`FaultProxy`]: stands before either (or before anything that speaks HTTP) and follows a script of [`Fault`]s.
 //! * [`Program`]: the `stowline` binary with a data folder of its own; killed, stopped and started again at will.
 //! * [`Api`]: a client of the REST API; [`Answer`]: what came back.
@@ -20,6 +21,7 @@ mod api;
 mod fault;
 mod fault_proxy;
 mod http_store;
+mod ingest_store;
 mod installed;
 mod program;
 mod s3_server;
@@ -29,6 +31,7 @@ pub use api::{Answer, Api, multipart_body};
 pub use fault::Fault;
 pub use fault_proxy::FaultProxy;
 pub use http_store::{HttpStore, Part, StoreRequest};
+pub use ingest_store::{IngestStore, Ingested};
 pub use installed::has_program;
 pub use program::{Program, ProgramBuilder, find_binary};
 pub use s3_server::{S3Builder, S3Server};

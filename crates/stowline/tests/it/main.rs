@@ -18,5 +18,6 @@ mod program;
 mod recordings;
 mod rights;
 mod secrets;
+mod spool;
 mod storage;
 mod vmboxes;
