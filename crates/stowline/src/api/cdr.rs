@@ -76,7 +76,18 @@ impl List {
 
 fn wanted(whose: &Whose, filters: &Filters, leg: &Leg) -> bool {
     let times = Times { created: leg.at(), modified: leg.modified() };
-    whose.includes(leg.owner_id()) && filters.pass(&leg.document.public(), times)
+    let fields = if filters.ask_for_fields() { fields(leg) } else { Map::new() };
+    whose.includes(leg.owner_id()) && filters.pass(&fields, times)
+}
+
+/// What filters see of a leg: its document, and what its row calls otherwise.
+fn fields(leg: &Leg) -> Map<String, Value> {
+    let mut fields = leg.document.public();
+    let otherwise = [("owner_id", leg.owner_id()), ("direction", leg.document.text("call_direction"))];
+    for (key, value) in otherwise.into_iter().filter_map(|(key, value)| Some((key, value?))) {
+        fields.entry(key).or_insert_with(|| value.into());
+    }
+    fields
 }
 
 #[derive(Debug, Clone, Copy)]

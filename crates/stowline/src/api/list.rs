@@ -184,6 +184,11 @@ impl Filters {
         })
     }
 
+    /// False when only a row's times count.
+    pub fn ask_for_fields(&self) -> bool {
+        !self.tests.is_empty()
+    }
+
     /// True when a row with these fields and times passes.
     pub fn pass(&self, fields: &Map<String, Value>, times: Times) -> bool {
         let within = |(from, to): (Option<i64>, Option<i64>), at| {

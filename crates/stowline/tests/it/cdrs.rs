@@ -249,6 +249,16 @@ async fn who_is_no_admin_sees_only_their_own_legs() {
     }
     assert_eq!(ids(&pat, &inside.path(&format!("cdrs/legs/{}", Api::segment(&a)))).await, std::slice::from_ref(&b));
     kim.get(&inside.path(&format!("cdrs/legs/{}", Api::segment(&a)))).await.expect_status(403);
+    for (filter, count) in [
+        (format!("filter_owner_id={pat_id}"), 1),
+        (format!("filter_custom_channel_vars.owner_id={pat_id}"), 1),
+        ("filter_direction=inbound".into(), 1),
+        ("filter_call_direction=outbound&has_key=other_leg_call_id".into(), 1),
+        ("key_missing=owner_id".into(), 2),
+    ] {
+        let found = ids(&inside.api, &format!("{}?{filter}", inside.path("cdrs"))).await;
+        assert_eq!(found.len(), count, "{filter}");
+    }
     let csv = pat.get(&format!("{}?accept=csv", inside.path("cdrs"))).await.expect_status(200);
     assert_eq!(csv.body.iter().filter(|byte| **byte == b'\n').count(), 2);
     for rest in ["", "/interaction", "/summary", "/x", "/legs/x"] {
