@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
@@ -42,9 +42,8 @@ pub struct Payload {
     pub length: u64,
     /// SHA-256 of the bytes.
     pub sha256: [u8; 32],
-    /// MD5 of the bytes, for destinations that confirm by it.
-    pub md5: [u8; 16],
     source: Source,
+    md5: Arc<OnceLock<[u8; 16]>>,
     watch: Option<Watch>,
 }
 
@@ -58,17 +57,11 @@ enum Source {
 type Watch = Arc<dyn Fn(u64) + Send + Sync>;
 
 impl Payload {
-    /// The bytes of a file, whose length and digests are known already.
+    /// The bytes of a file, whose length and digest are known already.
     #[must_use]
-    pub fn file(
-        path: impl Into<PathBuf>,
-        content_type: impl Into<String>,
-        length: u64,
-        sha256: [u8; 32],
-        md5: [u8; 16],
-    ) -> Self {
+    pub fn file(path: impl Into<PathBuf>, content_type: impl Into<String>, length: u64, sha256: [u8; 32]) -> Self {
         let source = Source::File(path.into().into());
-        Self { content_type: content_type.into(), length, sha256, md5, source, watch: None }
+        Self { content_type: content_type.into(), length, sha256, source, md5: Arc::default(), watch: None }
     }
 
     /// Bytes in memory.
@@ -79,8 +72,8 @@ impl Payload {
             content_type: content_type.into(),
             length: bytes.len() as u64,
             sha256: Sha256::digest(&bytes).into(),
-            md5: Md5::digest(&bytes).into(),
             source: Source::Bytes(bytes),
+            md5: Arc::default(),
             watch: None,
         }
     }
@@ -109,6 +102,25 @@ impl Payload {
             Some(watch) => pieces.inspect_ok(move |piece| watch(piece.len() as u64)).boxed(),
             None => pieces,
         }
+    }
+
+    /// MD5 of the bytes, for destinations that confirm by it. They are read for it, once.
+    pub(crate) async fn md5(&self) -> io::Result<[u8; 16]> {
+        if let Some(md5) = self.md5.get() {
+            return Ok(*md5);
+        }
+        let mut digest = Md5::new();
+        let mut pieces = self.open(None);
+        while let Some(piece) = pieces.try_next().await? {
+            digest.update(&piece);
+        }
+        let md5 = digest.finalize().into();
+        Ok(*self.md5.get_or_init(|| md5))
+    }
+
+    /// The same of bytes that were [`read`](Self::read) from it: they need not be read again.
+    pub(crate) fn md5_of(&self, bytes: &Bytes) {
+        self.md5.get_or_init(|| Md5::digest(bytes).into());
     }
 
     /// All bytes at once, for payloads that are known to be small.
@@ -192,12 +204,13 @@ mod tests {
         let path = folder.path().join("payload");
         std::fs::write(&path, &content).unwrap();
         let memory = Payload::bytes(content.clone(), "audio/wav");
-        let file = Payload::file(&path, "audio/wav", memory.length, memory.sha256, memory.md5);
+        let file = Payload::file(&path, "audio/wav", memory.length, memory.sha256);
         for payload in [&memory, &file, &file] {
             assert_eq!(collect(payload, None).await.unwrap(), content);
             assert_eq!(collect(payload, Some(3..5)).await.unwrap(), content[3..5]);
             assert_eq!(collect(payload, Some(5..5)).await.unwrap(), b"");
             assert_eq!(payload.read().await.unwrap(), content);
+            assert_eq!(payload.md5().await.unwrap()[..], Md5::digest(&content)[..]);
         }
     }
 
@@ -206,7 +219,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("payload");
         std::fs::write(&path, b"abc").unwrap();
-        let payload = Payload::file(&path, "text/plain", 5, [0; 32], [0; 16]);
+        let payload = Payload::file(&path, "text/plain", 5, [0; 32]);
         assert_eq!(collect(&payload, None).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(payload.read().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         std::fs::remove_file(&path).unwrap();

@@ -4,12 +4,14 @@
 //! `sqlite3 documents.db "select id, json_extract(body,'$.name') from documents"` answers what an operator asks.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use groupcommit::Ledger;
 use plan::{Database, DocId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
+use crate::recent::{Found, Recent, Stale};
 use crate::{Cursor, Document, Draft, Error, ErrorKind, Order, Page, Query, Revision};
 
 /// Bumped when the tables change; a newer file is refused, an older one is brought up to date at opening.
@@ -19,6 +21,7 @@ const SCHEMA_VERSION: i64 = 1;
 #[derive(Debug, Clone)]
 pub struct Embedded {
     ledger: Ledger,
+    recent: Arc<Recent>,
 }
 
 /// What the closure of [`Embedded::update`] decided.
@@ -38,7 +41,7 @@ impl Embedded {
     /// # Errors
     /// [`ErrorKind::Unavailable`] when the file cannot be opened, or was written by a newer version.
     pub fn open(file: &Path) -> Result<Self, Error> {
-        Ok(Self { ledger: Ledger::open(file, prepare)? })
+        Ok(Self { ledger: Ledger::open(file, prepare)?, recent: Arc::default() })
     }
 
     /// True while writes are taken.
@@ -51,8 +54,21 @@ impl Embedded {
     /// # Errors
     /// [`ErrorKind::Unavailable`] or [`ErrorKind::Corrupt`]; an absent document is `None`.
     pub async fn get(&self, database: &Database, id: &DocId) -> Result<Option<Document>, Error> {
+        let healthy = self.ledger.healthy();
+        let ticket = match self.recent.find(database, id) {
+            // While the file is being made good nobody knows what it will hold.
+            Found::Kept(document) if healthy => return Ok(Some(Document::clone(&document))),
+            Found::Unknown(ticket) if healthy => Some(ticket),
+            _ => None,
+        };
         let (database, id) = (database.clone(), id.clone());
-        self.read(move |connection| find(connection, &database, id.as_ref())).await
+        let found = self.read(move |connection| find_weighed(connection, &database, id.as_ref())).await?;
+        Ok(found.map(|(document, weight)| {
+            if let Some(ticket) = ticket {
+                self.recent.keep(ticket, document.clone(), weight);
+            }
+            document
+        }))
     }
 
     /// Creates a document.
@@ -60,15 +76,14 @@ impl Embedded {
     /// # Errors
     /// [`ErrorKind::Conflict`] when the id is taken, [`ErrorKind::KeyTaken`], [`ErrorKind::Unavailable`].
     pub async fn create(&self, database: &Database, id: &DocId, draft: Draft) -> Result<Document, Error> {
-        let (database, id) = (database.clone(), id.clone());
-        self.write(move |connection| {
+        self.write(database, id, move |connection, database, id| {
             let taken = connection
                 .prepare_cached("SELECT 1 FROM documents WHERE db = ?1 AND id = ?2")?
                 .exists(params![database.name(), id.as_ref()])?;
             if taken {
                 return Err(Error::new(ErrorKind::Conflict, id.as_ref()));
             }
-            store(connection, &database, &id, None, draft)
+            store(connection, database, id, None, draft)
         })
         .await
     }
@@ -84,14 +99,14 @@ impl Embedded {
         expected: &Revision,
         draft: Draft,
     ) -> Result<Document, Error> {
-        let (database, id, expected) = (database.clone(), id.clone(), expected.clone());
-        self.write(move |connection| {
-            let current = revision(connection, &database, id.as_ref())?
+        let expected = expected.clone();
+        self.write(database, id, move |connection, database, id| {
+            let current = revision(connection, database, id.as_ref())?
                 .ok_or_else(|| Error::new(ErrorKind::NotFound, id.as_ref()))?;
             if current != expected {
                 return Err(Error::new(ErrorKind::Conflict, id.as_ref()));
             }
-            store(connection, &database, &id, Some(&current), draft)
+            store(connection, database, id, Some(&current), draft)
         })
         .await
     }
@@ -105,36 +120,20 @@ impl Embedded {
     where
         F: FnOnce(&Document) -> Result<Change, Error> + Send + 'static,
     {
-        let (database, id) = (database.clone(), id.clone());
-        self.write(move |connection| {
-            let mut document = find(connection, &database, id.as_ref())?
-                .ok_or_else(|| Error::new(ErrorKind::NotFound, id.as_ref()))?;
-            let body = match change(&document)? {
-                Change::Leave => return Ok(document),
-                Change::Write(body) => body,
-                Change::Delete(body) => {
-                    forget_keys(connection, &database, id.as_ref())?;
-                    document.deleted = true;
-                    body
-                }
-            };
-            let text = print(&body);
-            document.revision = Revision::next(Some(&document.revision), &text);
-            document.body = body;
-            connection
-                .prepare_cached(
-                    "UPDATE documents SET revision = ?3, body = ?4, deleted = ?5 WHERE db = ?1 AND id = ?2",
-                )?
-                .execute(params![
-                    database.name(),
-                    id.as_ref(),
-                    document.revision.to_string(),
-                    text,
-                    document.deleted
-                ])?;
-            Ok(document)
-        })
-        .await
+        self.write(database, id, move |connection, database, id| update(connection, database, id, change)).await
+    }
+
+    /// As [`Embedded::update`], for who has a few milliseconds: it waits for others to share its commit with.
+    ///
+    /// # Errors
+    /// As [`Embedded::update`].
+    pub async fn update_patiently<F>(&self, database: &Database, id: &DocId, change: F) -> Result<Document, Error>
+    where
+        F: FnOnce(&Document) -> Result<Change, Error> + Send + 'static,
+    {
+        let change =
+            self.prepare(database, id, move |connection, database, id| update(connection, database, id, change));
+        self.ledger.write_patiently(change).await?.map(|(written, _stale)| written)
     }
 
     /// Removes a document for good; with `expected`, only at that revision.
@@ -142,14 +141,14 @@ impl Embedded {
     /// # Errors
     /// [`ErrorKind::NotFound`], [`ErrorKind::Conflict`], [`ErrorKind::Unavailable`].
     pub async fn remove(&self, database: &Database, id: &DocId, expected: Option<&Revision>) -> Result<(), Error> {
-        let (database, id, expected) = (database.clone(), id.clone(), expected.cloned());
-        self.write(move |connection| {
-            let current = revision(connection, &database, id.as_ref())?
+        let expected = expected.cloned();
+        self.write(database, id, move |connection, database, id| {
+            let current = revision(connection, database, id.as_ref())?
                 .ok_or_else(|| Error::new(ErrorKind::NotFound, id.as_ref()))?;
             if expected.is_some_and(|expected| expected != current) {
                 return Err(Error::new(ErrorKind::Conflict, id.as_ref()));
             }
-            forget_keys(connection, &database, id.as_ref())?;
+            forget_keys(connection, database, id.as_ref())?;
             connection
                 .prepare_cached("DELETE FROM documents WHERE db = ?1 AND id = ?2")?
                 .execute(params![database.name(), id.as_ref()])?;
@@ -221,12 +220,30 @@ impl Embedded {
         self.ledger.read(question).await?
     }
 
-    async fn write<T, F>(&self, change: F) -> Result<T, Error>
+    /// Runs `change`, which may write this document and no other.
+    async fn write<T, F>(&self, database: &Database, id: &DocId, change: F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        F: FnOnce(&Connection, &Database, &DocId) -> Result<T, Error> + Send + 'static,
     {
-        self.ledger.write(change).await?
+        let change = self.prepare(database, id, change);
+        self.ledger.write(change).await?.map(|(written, _stale)| written)
+    }
+
+    /// The closure of a write, which hands out with its answer what is stale then: that lives until the commit, whoever still waits.
+    fn prepare<T, F>(
+        &self,
+        database: &Database,
+        id: &DocId,
+        change: F,
+    ) -> impl FnOnce(&Connection) -> Result<(T, Option<Stale>), Error> + Send + 'static
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection, &Database, &DocId) -> Result<T, Error> + Send + 'static,
+    {
+        let stale = self.recent.stale(database, id);
+        let (database, id) = (database.clone(), id.clone());
+        move |connection| change(connection, &database, &id).map(|written| (written, stale))
     }
 }
 
@@ -320,11 +337,19 @@ impl Raw {
 }
 
 fn find(connection: &Connection, database: &Database, id: &str) -> Result<Option<Document>, Error> {
+    Ok(find_weighed(connection, database, id)?.map(|(document, _)| document))
+}
+
+/// The document and the bytes of its text.
+fn find_weighed(connection: &Connection, database: &Database, id: &str) -> Result<Option<(Document, usize)>, Error> {
     let raw = connection
         .prepare_cached(&format!("SELECT {COLUMNS} FROM documents WHERE db = ?1 AND id = ?2"))?
         .query_row(params![database.name(), id], Raw::read)
         .optional()?;
-    raw.map(|raw| raw.document(database).map(|(_, document)| document)).transpose()
+    let Some(raw) = raw else { return Ok(None) };
+    let weight = raw.body.len();
+    let (_, document) = raw.document(database)?;
+    Ok(Some((document, weight)))
 }
 
 fn forget_keys(connection: &Connection, database: &Database, id: &str) -> Result<(), Error> {
@@ -376,6 +401,32 @@ fn store(
         deleted: draft.deleted,
         body: draft.body,
     })
+}
+
+fn update(
+    connection: &Connection,
+    database: &Database,
+    id: &DocId,
+    change: impl FnOnce(&Document) -> Result<Change, Error>,
+) -> Result<Document, Error> {
+    let mut document =
+        find(connection, database, id.as_ref())?.ok_or_else(|| Error::new(ErrorKind::NotFound, id.as_ref()))?;
+    let body = match change(&document)? {
+        Change::Leave => return Ok(document),
+        Change::Write(body) => body,
+        Change::Delete(body) => {
+            forget_keys(connection, database, id.as_ref())?;
+            document.deleted = true;
+            body
+        }
+    };
+    let text = print(&body);
+    document.revision = Revision::next(Some(&document.revision), &text);
+    document.body = body;
+    connection
+        .prepare_cached("UPDATE documents SET revision = ?3, body = ?4, deleted = ?5 WHERE db = ?1 AND id = ?2")?
+        .execute(params![database.name(), id.as_ref(), document.revision.to_string(), text, document.deleted])?;
+    Ok(document)
 }
 
 fn list(connection: &Connection, query: &Query) -> Result<Page, Error> {

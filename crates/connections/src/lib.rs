@@ -19,6 +19,7 @@ mod document;
 mod embedded;
 mod error;
 mod list;
+mod recent;
 
 pub use document::{Document, Draft, Revision};
 pub use embedded::{Change, Embedded};

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!   begin ──▶ Partial ──write…──▶ finish ──▶ SealedFile ──publish──▶ file under its own name ──remove──▶ gone
-//!              temporary name              it is whole               bytes and name are synced
+//!                                             it is whole               bytes and name are synced
 //! ```
 //!
-//! SHA-256 and MD5 are computed as the bytes come. Small bodies (up to 1 MiB) stay in memory until they are whole and are then created
-//! and written in one step; larger ones are written piece by piece, never holding more than two pieces in memory. Bytes and name are synced
-//! side by side, and syncs of the folder are shared by all who publish at the same time.
+//! The SHA-256 is computed as the bytes come. Small bodies (up to 1 MiB) stay in memory until they are published: created, written and synced
+//! in one step. Larger ones are written piece by piece under a temporary name, never holding more than two pieces in memory. Bytes and name
+//! are synced side by side, and syncs of the folder are shared by all who publish at the same time.
 //!
 //! A failed write or fsync abandons *that* file: it is removed, never synced again, and the caller gets an error. Dropping a [`Partial`] or
 //! a [`SealedFile`] removes its temporary file. Removals are not synced: a file that comes back after a power cut has no job that refers to

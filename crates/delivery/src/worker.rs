@@ -68,8 +68,8 @@ impl Default for Policy {
         Self {
             backoff_min: Duration::from_secs(2),
             backoff_max: Duration::from_secs(15 * 60),
-            concurrency: 32,
-            concurrency_per_lane: 16,
+            concurrency: 64,
+            concurrency_per_lane: 32,
             patience: 5,
         }
     }
@@ -148,7 +148,7 @@ struct Dispatcher {
 impl Dispatcher {
     async fn run(mut self, cut: CancellationToken) -> Drained {
         while !self.stopping.is_cancelled() {
-            self.fill();
+            self.fill().await;
             self.tell();
             let alarm = self.journal.next_alarm();
             tokio::select! {
@@ -171,17 +171,25 @@ impl Dispatcher {
     }
 
     /// Gives work to as many tasks as may run.
-    fn fill(&mut self) {
+    async fn fill(&mut self) {
         while self.running.try_join_next().is_some() {}
-        while self.running.len() < self.policy.concurrency.max(1) {
-            let Some(ticket) = self.journal.take() else { return };
+        let room = self.policy.concurrency.max(1).saturating_sub(self.running.len());
+        let tickets: Vec<Ticket> = std::iter::from_fn(|| self.journal.take()).take(room).collect();
+        let claims = match Ticket::read_all(tickets).await {
+            Ok(claims) => claims,
+            Err(error) => {
+                tracing::warn!(%error, "jobs could not be read and wait");
+                return;
+            }
+        };
+        for claim in claims {
             let work = Work {
                 spool: self.spool.clone(),
                 runner: self.runner.clone(),
                 schedule: self.policy.schedule(),
                 stopping: self.stopping.clone(),
             };
-            self.running.spawn(async move { work.run(ticket).await });
+            self.running.spawn(async move { work.run(claim).await });
         }
     }
 
@@ -217,15 +225,7 @@ struct Work {
 }
 
 impl Work {
-    async fn run(self, ticket: Ticket) {
-        let claim = match ticket.read().await {
-            Ok(Some(claim)) => claim,
-            Ok(None) => return,
-            Err(error) => {
-                tracing::warn!(%error, "a job could not be read and waits");
-                return;
-            }
-        };
+    async fn run(self, claim: Claim) {
         let started = Instant::now();
         let outcome = AssertUnwindSafe(self.runner.run(claim.job())).catch_unwind().await;
         metrics::histogram!("stowline_delivery_seconds").record(started.elapsed());

@@ -2,7 +2,7 @@
 //!
 //! `connections` keeps documents in such a file, `delivery` its journal. Both need the same promises, so they stand here once:
 //!
-//! 1. **An answered write is durable.** The writer thread takes every write that waits (nothing is held back by a timer), runs each
+//! 1. **An answered write is durable.** The writer thread takes every write that waits (only who asked for it is held back by a timer), runs each
 //!    inside a *savepoint of its own* in one transaction, commits (WAL, `synchronous=FULL`: one fsync) and only then answers. A write
 //!    that fails or panics rolls back to its savepoint and its neighbours never notice.
 //! 2. **A failed fsync is never simply tried again.** After one, the kernel holds pages that look clean and are not on the disk; a second
@@ -41,7 +41,7 @@ use tokio::sync::{Semaphore, oneshot};
 pub use error::{Cause, Error};
 
 use readers::Readers;
-use write::{Entry, Lazy, Pending};
+use write::{Entry, Lazy, Pending, Write};
 
 /// How many writes may wait for their answer before [`Ledger::write`] itself waits.
 const QUEUE: usize = 1024;
@@ -87,10 +87,32 @@ impl Ledger {
         E: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     {
+        self.enter(change, Entry::Eager).await
+    }
+
+    /// As [`Ledger::write`], for who has a few milliseconds: it waits for others to share its commit with.
+    ///
+    /// # Errors
+    /// As [`Ledger::write`].
+    pub async fn write_patiently<T, E, F>(&self, change: F) -> Result<Result<T, E>, Error>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    {
+        self.enter(change, Entry::Patient).await
+    }
+
+    async fn enter<T, E, F>(&self, change: F, entry: fn(Box<dyn Write>) -> Entry) -> Result<Result<T, E>, Error>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    {
         let room = self.shared.room.clone().acquire_owned().await.map_err(|_| Error::Closed)?;
         let (answer, answered) = oneshot::channel();
         let pending = Pending::new(change, answer, room);
-        self.shared.queue.send(Entry::Eager(Box::new(pending))).map_err(|_| Error::Closed)?;
+        self.shared.queue.send(entry(Box::new(pending))).map_err(|_| Error::Closed)?;
         answered.await.unwrap_or(Err(Error::Closed))
     }
 

@@ -20,6 +20,8 @@ use crate::{Cause, Error};
 const GROUP: usize = 1024;
 /// How long lazy writes wait for company.
 const LAZINESS: Duration = Duration::from_millis(20);
+/// How long patient ones do, and how many of them are company enough. Who was alone the last time does not wait.
+const PATIENCE: (Duration, usize) = (Duration::from_millis(4), 16);
 /// Pages of the WAL at which it is copied into the database file: 8 MiB, some ten milliseconds of work.
 const CHECKPOINT: i32 = 2048;
 /// The first and the longest pause between attempts to make the file good.
@@ -57,6 +59,8 @@ struct Writer {
     pages: Arc<AtomicI32>,
     /// The next checkpoint happens at so many pages.
     checkpoint: i32,
+    /// The last group held more than one write.
+    company: bool,
     state: State,
 }
 
@@ -87,13 +91,22 @@ impl Writer {
         connection.execute_batch("COMMIT")?;
         // After the first commit all files are there: one fsync of the folder holds them all.
         file::sync_folder(&path)?;
-        Ok(Self { path, entries, healthy, pages, checkpoint: CHECKPOINT, state: State::Good(connection) })
+        Ok(Self {
+            path,
+            entries,
+            healthy,
+            pages,
+            checkpoint: CHECKPOINT,
+            company: false,
+            state: State::Good(connection),
+        })
     }
 
     fn run(mut self) {
         loop {
             let group = self.gather();
             if !group.writes.is_empty() {
+                self.company = group.writes.len() > 1;
                 self.process(group.writes);
             }
             if let Some(answer) = group.close {
@@ -107,10 +120,10 @@ impl Writer {
         }
     }
 
-    /// Waits for work, or while the file is bad for the time of the next attempt. Takes what waits; only lazy writes wait for company.
+    /// Waits for work, or while the file is bad for the time of the next attempt. Takes what waits; lazy and patient writes wait for company.
     fn gather(&mut self) -> Group {
         let mut group = Group::default();
-        let mut eager = false;
+        let (mut eager, mut patient) = (false, 0);
         let mut deadline = match &self.state {
             State::Good(_) => None,
             State::Bad { next, .. } => Some(*next),
@@ -142,6 +155,13 @@ impl Writer {
             match entry {
                 Entry::Eager(write) => {
                     eager = true;
+                    group.writes.push(write);
+                }
+                Entry::Patient(write) => {
+                    let patience = Instant::now() + PATIENCE.0;
+                    deadline = Some(deadline.map_or(patience, |deadline| deadline.min(patience)));
+                    patient += 1;
+                    eager = eager || !self.company || patient >= PATIENCE.1;
                     group.writes.push(write);
                 }
                 Entry::Lazy(write) => {

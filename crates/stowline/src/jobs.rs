@@ -42,7 +42,6 @@ pub struct PutAttachment {
     pub content_type: String,
     pub length: u64,
     pub sha256: String,
-    pub md5: String,
     pub file: FileId,
     pub area: Area,
 }

@@ -5,7 +5,7 @@
 //! No request more than that where the server confirms the digest; see [`evidence`] for where it does not.
 //!
 //! An open handler learns, and keeps for as long as it is open: the bucket's region ([`wire`]), whether the server knows conditions, and
-//! whether its tags are digests.
+//! whether it takes checksums.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +19,7 @@ use outbound::Client;
 use serde_json::{Map, Value};
 
 use self::endpoint::Endpoint;
+use self::evidence::is_md5;
 use self::wire::{Ask, Told, Wire};
 use crate::Handler;
 use crate::body::{Body, ByteRange, content_range};
@@ -51,7 +52,7 @@ pub(crate) fn open(settings: &Map<String, Value>, client: &Client) -> Result<Arc
     Ok(Arc::new(S3(Arc::new(Bucket {
         wire,
         knows_no_conditions: AtomicBool::new(false),
-        tags_are_opaque: AtomicBool::new(false),
+        takes_no_checksums: AtomicBool::new(false),
     }))))
 }
 
@@ -65,7 +66,7 @@ struct S3(Arc<Bucket>);
 struct Bucket {
     wire: Wire,
     knows_no_conditions: AtomicBool,
-    tags_are_opaque: AtomicBool,
+    takes_no_checksums: AtomicBool,
 }
 
 impl std::fmt::Debug for S3 {
@@ -160,10 +161,52 @@ impl Bucket {
     /// Puts a payload in one request. It comes back with proof, or with a reason.
     async fn put_whole(&self, key: &str, payload: &Payload) -> Result<Evidence, Error> {
         let body = Once::read(payload).await?;
-        if self.knows_no_conditions.load(Ordering::Relaxed) {
-            return self.put_after_a_look(key, payload, &body).await;
+        let mut refused = None;
+        for form in self.forms() {
+            match self.put_so(key, payload, &body, form).await {
+                Err(error) if is_for_a_header(&error) => refused = Some(error),
+                Ok(evidence) => {
+                    if refused.is_some() {
+                        self.learn(form);
+                    }
+                    return Ok(evidence);
+                }
+                Err(error) => return Err(error),
+            }
         }
-        match self.send_whole(key, payload, &body, true).await {
+        Err(refused.unwrap_or_else(|| Error::new(Operation::Put, ErrorKind::Rejected, "no form of a put is known")))
+    }
+
+    /// The forms of a put that this server may take, the best first.
+    fn forms(&self) -> impl Iterator<Item = Form> {
+        let knows_no = |what: &AtomicBool| what.load(Ordering::Relaxed);
+        let (conditions, checksums) = (!knows_no(&self.knows_no_conditions), !knows_no(&self.takes_no_checksums));
+        let all = [(true, true), (true, false), (false, true), (false, false)];
+        let may = move |form: &Form| (conditions || !form.condition) && (checksums || !form.checksum);
+        all.into_iter().map(|(condition, checksum)| Form { condition, checksum }).filter(may)
+    }
+
+    fn learn(&self, form: Form) {
+        let destination = self.wire.endpoint().identity();
+        if !form.condition && !self.knows_no_conditions.swap(true, Ordering::Relaxed) {
+            tracing::info!(destination, "the server knows no conditional put");
+        }
+        if !form.checksum && !self.takes_no_checksums.swap(true, Ordering::Relaxed) {
+            tracing::info!(destination, "the server takes no checksum");
+        }
+    }
+
+    async fn put_so(&self, key: &str, payload: &Payload, body: &Once, form: Form) -> Result<Evidence, Error> {
+        if !form.condition {
+            // Looks whether the name is free, then puts. Between the two another could take it, but the name is one attachment's, and its
+            // jobs run one after another.
+            if let Some(found) = self.earlier(key, payload).await? {
+                return Ok(found);
+            }
+            let told = self.send_whole(key, payload, body, form).await?;
+            return self.prove(key, payload, told).await;
+        }
+        match self.send_whole(key, payload, body, form).await {
             Ok(told) => self.prove(key, payload, told).await,
             Err(error) if is_taken(&error) => self.compare(key, payload, error).await,
             // Lost was perhaps only the answer: a server that says no before it has read a body may close on us.
@@ -172,44 +215,30 @@ impl Bucket {
                 Err(other) if is_taken(&other) => Err(other),
                 _ => Err(error),
             },
-            Err(error) if is_unconditional(&error) => {
-                let put = self.put_after_a_look(key, payload, &body).await;
-                if put.is_ok() {
-                    tracing::info!(
-                        destination = self.wire.endpoint().identity(),
-                        "the server knows no conditional put"
-                    );
-                    self.knows_no_conditions.store(true, Ordering::Relaxed);
-                }
-                put
-            }
             Err(error) => Err(error),
         }
     }
 
-    /// For servers without conditions: look whether the name is free, then put. Between the two another could take it, but the name
-    /// is one attachment's, and its jobs run one after another.
-    async fn put_after_a_look(&self, key: &str, payload: &Payload, body: &Once) -> Result<Evidence, Error> {
-        if let Some(found) = self.earlier(key, payload).await? {
-            return Ok(found);
-        }
-        let told = self.send_whole(key, payload, body, false).await?;
-        self.prove(key, payload, told).await
-    }
-
-    async fn send_whole(&self, key: &str, payload: &Payload, body: &Once, condition: bool) -> Result<Told, Error> {
+    async fn send_whole(&self, key: &str, payload: &Payload, body: &Once, form: Form) -> Result<Told, Error> {
         let mut ask = Ask::new(Operation::Put, Method::PUT, key);
         ask.headers = self.object_headers(payload);
-        if condition {
+        if form.condition {
             ask.headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
         }
-        if self.tags_are_opaque.load(Ordering::Relaxed) {
-            // Echoed by servers whose tags are no digests, as Amazon's are under a key of the customer's.
+        if form.checksum {
+            // Checked and echoed: stronger evidence than a tag, also where tags are no digests.
             ask.headers.extend(HeaderValue::from_str(&checksum(payload)).ok().map(|value| (CHECKSUM, value)));
         }
         let digest = hex::encode(payload.sha256);
         let again = || body.again(payload);
-        self.wire.ask(&Ask { sha256: &digest, body: &again, ..ask }).await
+        let told = self.wire.ask(&Ask { sha256: &digest, body: &again, ..ask }).await?;
+        if let Once::Small(bytes) = body
+            && told.header(CHECKSUM.as_str()).is_none()
+            && told.etag().is_some_and(|tag| is_md5(&tag))
+        {
+            payload.md5_of(bytes);
+        }
+        Ok(told)
     }
 
     /// The headers that become the object's.
@@ -225,6 +254,15 @@ impl Bucket {
     }
 }
 
+/// What a put asks for beside storing its bytes.
+#[derive(Debug, Clone, Copy)]
+struct Form {
+    /// Create, never replace.
+    condition: bool,
+    /// Check what arrives against our digest.
+    checksum: bool,
+}
+
 /// A payload's body, as often as it is needed.
 enum Once {
     Small(bytes::Bytes),
@@ -236,9 +274,7 @@ impl Once {
         if payload.length > IN_MEMORY {
             return Ok(Self::Streamed);
         }
-        let broken =
-            |error| Error::new(Operation::Put, ErrorKind::Interrupted, "the payload could not be read").caused(error);
-        payload.read().await.map(Self::Small).map_err(broken)
+        payload.read().await.map(Self::Small).map_err(unreadable)
     }
 
     fn again(&self, payload: &Payload) -> outbound::Body {
@@ -247,6 +283,10 @@ impl Once {
             Self::Streamed => outbound::Body::Stream { length: payload.length, stream: payload.open(None) },
         }
     }
+}
+
+fn unreadable(error: std::io::Error) -> Error {
+    Error::new(Operation::Put, ErrorKind::Interrupted, "the payload could not be read").caused(error)
 }
 
 fn checksum(payload: &Payload) -> String {
@@ -258,8 +298,8 @@ fn is_taken(error: &Error) -> bool {
     error.kind() == ErrorKind::Conflict
 }
 
-/// Whether a put was refused because of its condition, by a server that does not know such.
-fn is_unconditional(error: &Error) -> bool {
+/// Whether a put was refused because of a header, by a server that does not know such.
+fn is_for_a_header(error: &Error) -> bool {
     let Some(exchange) = error.exchange() else { return false };
     let word = exchange.code.as_deref();
     match exchange.status {

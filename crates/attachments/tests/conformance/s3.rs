@@ -61,6 +61,21 @@ async fn a_bucket_that_is_no_dns_label_works() {
 }
 
 #[tokio::test]
+async fn a_server_without_checksums_is_spared_them() {
+    let s3 = S3::start();
+    let refusal = Fault::status(400).with_body("<Error><Code>InvalidArgument</Code></Error>");
+    s3.server.faults().rule(move |seen| seen.headers.contains_key("x-amz-checksum-sha256").then(|| refusal.clone()));
+    let handler = open(&s3);
+    assert_eq!(put(handler.as_ref(), "d1", &noise(100)).await.unwrap().assurance, Assurance::Checksum, "by its tag");
+    let first = s3.server.faults().seen().len();
+    put(handler.as_ref(), "d2", &noise(200)).await.unwrap();
+    let seen = s3.server.faults().seen();
+    assert_eq!(seen.len(), first + 1, "it is remembered");
+    assert!(seen[first].headers.contains_key("if-none-match"), "conditions are another thing");
+    assert_eq!(s3.server.objects(BUCKET).len(), 2);
+}
+
+#[tokio::test]
 async fn a_wrong_secret_is_refused_in_the_servers_words() {
     let s3 = S3::start();
     let mut settings = s3.settings();

@@ -56,32 +56,52 @@ impl Journal {
 }
 
 impl Ticket {
-    /// Reads the job. None when the file no longer has it: then the index had it in error, and forgets it.
-    pub(crate) async fn read(mut self) -> Result<Option<Claim>, Error> {
-        let id = self.id;
-        let read = self.journal.shared.ledger.read(move |connection| rows::get(connection, id)).await;
-        match read.map_err(Error::from).and_then(|read| Ok(read?)) {
-            Ok(Some(job)) => {
-                self.open = false;
-                let job = Job { state: JobState::Running, next_attempt: None, ..job };
-                Ok(Some(Claim { journal: self.journal.clone(), job, open: true }))
-            }
-            Ok(None) => {
-                self.open = false;
-                tracing::error!(job.id = id, "the journal's file does not have a job that was to run");
-                let now = self.journal.now();
-                self.journal.queue().remove(id, now);
-                Ok(None)
-            }
+    /// Reads the job. None when the file no longer has it.
+    async fn read(self) -> Result<Option<Claim>, Error> {
+        Ok(Self::read_all(vec![self]).await?.pop())
+    }
+
+    /// Reads the jobs of all these tickets in one go. Those that the file no longer has are left out.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: all of them wait a little.
+    pub(crate) async fn read_all(tickets: Vec<Self>) -> Result<Vec<Claim>, Error> {
+        let Some(ledger) = tickets.first().map(|ticket| ticket.journal.shared.ledger.clone()) else {
+            return Ok(Vec::new());
+        };
+        let ids: Vec<u64> = tickets.iter().map(|ticket| ticket.id).collect();
+        let question = move |connection: &rusqlite::Connection| {
+            ids.iter().map(|id| rows::get(connection, *id)).collect::<Result<Vec<_>, _>>()
+        };
+        match ledger.read(question).await.map_err(Error::from).and_then(|read| Ok(read?)) {
+            Ok(jobs) => Ok(tickets.into_iter().zip(jobs).filter_map(|(ticket, job)| ticket.claim(job)).collect()),
             Err(error) => {
-                self.open = false;
-                let wait = self.journal.queue().draw(1, None, 1.0);
-                let (_, due) = self.journal.later(wait);
-                let now = self.journal.now();
-                self.journal.queue().release(id, due, now);
+                tickets.into_iter().for_each(Self::put_off);
                 Err(error)
             }
         }
+    }
+
+    fn claim(mut self, job: Option<Job>) -> Option<Claim> {
+        self.open = false;
+        let Some(job) = job else {
+            // The index had it in error, and forgets it.
+            tracing::error!(job.id = self.id, "the journal's file does not have a job that was to run");
+            let now = self.journal.now();
+            self.journal.queue().remove(self.id, now);
+            return None;
+        };
+        let job = Job { state: JobState::Running, next_attempt: None, ..job };
+        Some(Claim { journal: self.journal.clone(), job, open: true })
+    }
+
+    /// It could not be read, and is not tried again at once.
+    fn put_off(mut self) {
+        self.open = false;
+        let wait = self.journal.queue().draw(1, None, 1.0);
+        let (_, due) = self.journal.later(wait);
+        let now = self.journal.now();
+        self.journal.queue().release(self.id, due, now);
     }
 }
 
@@ -99,7 +119,8 @@ impl Claim {
     /// [`Error::Unavailable`]: the job is still claimed.
     pub async fn settle(&mut self) -> Result<Option<FileId>, Error> {
         let id = self.job.id.0;
-        let file = self.journal.shared.ledger.write(move |connection| rows::delete(connection, id)).await??;
+        // Nobody waits for this one but a worker, of whom there are many.
+        let file = self.journal.shared.ledger.write_patiently(move |connection| rows::delete(connection, id)).await??;
         if std::mem::take(&mut self.open) {
             let now = self.journal.now();
             self.journal.queue().settle(id, now);

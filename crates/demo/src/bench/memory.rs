@@ -1,7 +1,7 @@
 //! Resident memory while 64 files of 256 MiB are in flight at once: uploaded all together, then delivered.
 
 use super::report::{Bar, Figure};
-use super::server::Server;
+use super::server::{BUCKET, Server};
 use super::{Bench, Outcome, load, machine, progress};
 use anyhow::{Context, ensure};
 use bytes::Bytes;
@@ -49,7 +49,7 @@ pub async fn run(bench: &Bench, room: &Path) -> anyhow::Result<Outcome> {
     let peak = peak_bytes(server.program.pid())?;
     bar.finish_and_clear();
 
-    ensure!(server.objects_of(size) as u64 == files, "not every file is in the bucket");
+    ensure!(server.objects_of(BUCKET, size) as u64 == files, "not every file is in the bucket");
 
     let mib = |bytes: u64| bytes as f64 / MIB as f64;
     let all = mib(files * size);

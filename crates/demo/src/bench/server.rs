@@ -119,27 +119,11 @@ impl Server {
         }
     }
 
-    /// How many objects of exactly this size are in the bucket.
-    pub fn objects_of(&self, size: u64) -> usize {
-        let bucket = self.s3.folder().join(BUCKET);
-        let keys = self.s3.keys(BUCKET);
-        keys.iter().filter(|key| std::fs::metadata(bucket.join(key)).is_ok_and(|file| file.len() == size)).count()
-    }
-
-    /// Empties the bucket, and what the S3 server keeps beside it about its objects.
-    ///
-    /// # Errors
-    /// The folder cannot be read.
-    pub fn empty_bucket(&self) -> anyhow::Result<()> {
-        self.s3.remove_bucket(BUCKET);
-        for entry in std::fs::read_dir(self.s3.folder())? {
-            let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(".bucket-") {
-                std::fs::remove_file(entry.path())?;
-            }
-        }
-        self.s3.bucket(BUCKET);
-        Ok(())
+    /// How many objects of exactly this size are in a bucket.
+    pub fn objects_of(&self, bucket: &str, size: u64) -> usize {
+        let folder = self.s3.folder().join(bucket);
+        let keys = self.s3.keys(bucket);
+        keys.iter().filter(|key| std::fs::metadata(folder.join(key)).is_ok_and(|file| file.len() == size)).count()
     }
 }
 

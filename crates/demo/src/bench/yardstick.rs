@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Writes `count` files of these bytes durably, `lanes` at a time: temporary file, fsync, rename, fsync of the folder.
+/// Writes `count` files of these bytes durably, `lanes` at a time: temporary file, fsync, rename, fsync of the folder. The files stay.
 ///
 /// # Errors
 /// The disk refused.
@@ -38,9 +38,7 @@ pub fn fsynced_writes(folder: &Path, bytes: &[u8], lanes: usize, count: usize) -
         workers.into_iter().try_for_each(|worker| worker.join().expect("a writer"))
     })
     .context("plain writing")?;
-    let took = started.elapsed();
-    std::fs::remove_dir_all(folder)?;
-    Ok(took)
+    Ok(started.elapsed())
 }
 
 /// rclone, when it is there or can be installed.

@@ -136,6 +136,30 @@ async fn a_lazy_write_needs_no_company_and_keeps_its_place() {
 }
 
 #[tokio::test]
+async fn patient_writes_are_answered_alone_in_company_and_before_who_is_in_a_hurry() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = open(&folder);
+    ledger.write_patiently(insert(0, "alone")).await.unwrap().unwrap();
+    let release = occupied(&ledger).await;
+    let many: Vec<_> = (1..40)
+        .map(|n| {
+            let ledger = ledger.clone();
+            tokio::spawn(async move { ledger.write_patiently(insert(n, &format!("patient {n}"))).await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    drop(release);
+    // Entered after them, so answered only when they are written too.
+    ledger.write(insert(40, "in a hurry")).await.unwrap().unwrap();
+    for written in many {
+        written.await.unwrap().unwrap().unwrap();
+    }
+    assert_eq!(words(&ledger).await, (0..=40).collect::<Vec<_>>());
+    let twice = ledger.write_patiently(insert(7, "again")).await.unwrap();
+    assert!(twice.is_err(), "its own error");
+}
+
+#[tokio::test]
 async fn a_closed_ledger_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = open(&folder);

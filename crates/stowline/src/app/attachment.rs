@@ -150,7 +150,7 @@ pub async fn note_stored(app: &App, put: &jobs::PutAttachment, receipt: Receipt)
         }
         Ok(Change::Write(body))
     };
-    match app.documents.update(&database, &put.document, change).await {
+    match app.documents.update_patiently(&database, &put.document, change).await {
         Ok(document) => {
             let noted = noted.load(Ordering::SeqCst);
             let held = attachment_of(&document, &put.attachment).is_some_and(|attachment| attachment.holds(&put.file));

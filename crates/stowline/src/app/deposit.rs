@@ -62,7 +62,7 @@ impl std::fmt::Debug for Routed {
     }
 }
 
-/// Bytes that have arrived whole: they lie in a file under a temporary name, and are not durable yet.
+/// Bytes that have arrived whole and are not durable yet.
 #[derive(Debug)]
 pub struct Arrived {
     file: delivery::SealedFile,
@@ -201,7 +201,7 @@ impl Deposit {
                 public
             }
         };
-        let job = self.job(&arrived, &attachment, &name, public)?;
+        let job = self.job(&attachment, &name, public)?;
         let (id, published) = match area {
             // Both are durable before the document is; the order between them does not matter: a file without a reservation is swept.
             Area::Spool => {
@@ -280,13 +280,7 @@ impl Deposit {
         }
     }
 
-    fn job(
-        &self,
-        arrived: &Arrived,
-        attachment: &Attachment,
-        name: &AttachmentName,
-        public: Map<String, Value>,
-    ) -> Result<NewJob, Error> {
+    fn job(&self, attachment: &Attachment, name: &AttachmentName, public: Map<String, Value>) -> Result<NewJob, Error> {
         let target = &self.target;
         let Place::Pending { file, area } = &attachment.place else {
             let Place::Local { file } = &attachment.place else {
@@ -318,7 +312,6 @@ impl Deposit {
             content_type: attachment.content_type.clone(),
             length: attachment.length,
             sha256: attachment.sha256.clone(),
-            md5: hex::encode(arrived.file.md5()),
             file: file.clone(),
             area: *area,
         }

@@ -93,9 +93,7 @@ async fn attempt(app: &App, job: &Job, put: &PutAttachment) -> Result<Outcome, E
 fn payload(app: &App, put: &PutAttachment) -> Result<Payload, Error> {
     let unfit = |_| Error::Internal { what: "reading a job's digest", source: None };
     let mut sha256 = [0_u8; 32];
-    let mut md5 = [0_u8; 16];
     hex::decode_to_slice(&put.sha256, &mut sha256).map_err(unfit)?;
-    hex::decode_to_slice(&put.md5, &mut md5).map_err(unfit)?;
     let path = files(app, put.area).path(&put.file);
-    Ok(Payload::file(path, &put.content_type, put.length, sha256, md5))
+    Ok(Payload::file(path, &put.content_type, put.length, sha256))
 }

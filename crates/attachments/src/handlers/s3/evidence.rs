@@ -1,17 +1,15 @@
 //! How we know that an object is ours.
 //!
-//! In this order, and no further than needed: the server's tag is the MD5 of what we sent, or it repeats our SHA-256 ([`Assurance::Checksum`]);
+//! In this order, and no further than needed: the server repeats our SHA-256, or its tag is the MD5 of what we sent ([`Assurance::Checksum`]);
 //! the server says the right length and keeps our digest beside the object ([`Assurance::Length`]); we read it back
 //! ([`Assurance::ReadBack`]). A server that lets us write but not look can only be believed ([`Assurance::Acknowledged`]).
-
-use std::sync::atomic::Ordering;
 
 use futures_util::TryStreamExt;
 use http::Method;
 use sha2::{Digest, Sha256};
 
 use super::wire::{Ask, Told};
-use super::{Bucket, CHECKSUM, DIGEST, Evidence, checksum};
+use super::{Bucket, CHECKSUM, DIGEST, Evidence, checksum, unreadable};
 use crate::error::{Error, ErrorKind, Operation};
 use crate::payload::Payload;
 use crate::receipt::Assurance;
@@ -29,7 +27,7 @@ enum Look {
 impl Bucket {
     /// Whether a put that was answered well has stored our bytes.
     pub(super) async fn prove(&self, key: &str, payload: &Payload, told: Told) -> Result<Evidence, Error> {
-        if confirms(&told, payload) {
+        if confirms(&told, payload).await? {
             return Ok(Evidence::of(&told, Assurance::Checksum));
         }
         let put = Evidence::of(&told, Assurance::Acknowledged);
@@ -44,10 +42,9 @@ impl Bucket {
         if length.is_some_and(|length| length != payload.length) {
             return Err(mismatch("the destination stored another length"));
         }
-        if confirms(&there, payload) {
+        if confirms(&there, payload).await? {
             return Ok(Evidence::of(&there, Assurance::Checksum));
         }
-        self.tags_are_opaque.store(true, Ordering::Relaxed);
         if length.is_some() && keeps_digest(&there, payload) == Some(true) && !doubtful {
             return Ok(Evidence { assurance: Assurance::Length, ..put });
         }
@@ -80,7 +77,7 @@ impl Bucket {
         if length.is_some_and(|length| length != payload.length) {
             return Err(conflict());
         }
-        if confirms(there, payload) {
+        if confirms(there, payload).await? {
             return Ok(Evidence::of(there, Assurance::Checksum));
         }
         match keeps_digest(there, payload) {
@@ -150,9 +147,13 @@ fn mismatch(what: &str) -> Error {
 }
 
 /// Whether the server says a digest of its own that is ours.
-fn confirms(told: &Told, payload: &Payload) -> bool {
-    told.etag().is_some_and(|tag| tag.eq_ignore_ascii_case(&hex::encode(payload.md5)))
-        || told.header(CHECKSUM.as_str()) == Some(&checksum(payload))
+async fn confirms(told: &Told, payload: &Payload) -> Result<bool, Error> {
+    if told.header(CHECKSUM.as_str()) == Some(&checksum(payload)) {
+        return Ok(true);
+    }
+    let Some(tag) = told.etag().filter(|tag| is_md5(tag)) else { return Ok(false) };
+    let md5 = payload.md5().await.map_err(unreadable)?;
+    Ok(tag.eq_ignore_ascii_case(&hex::encode(md5)))
 }
 
 /// Whether the digest that was stored beside the object is ours; `None` without one.

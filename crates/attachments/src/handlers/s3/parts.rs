@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::evidence::{is_encrypted, is_md5};
 use super::wire::Ask;
-use super::{Bucket, Evidence, is_taken};
+use super::{Bucket, Evidence, is_taken, unreadable};
 use crate::error::{Error, ErrorKind, Operation};
 use crate::location::PART;
 use crate::payload::Payload;
@@ -173,11 +173,9 @@ fn ranges(length: u64) -> impl Iterator<Item = Range<u64>> {
 }
 
 async fn digests(payload: &Payload, range: Range<u64>) -> Result<([u8; 32], [u8; 16]), Error> {
-    let broken =
-        |error| Error::new(Operation::Put, ErrorKind::Interrupted, "the payload could not be read").caused(error);
     let (mut sha256, mut md5) = (Sha256::new(), Md5::new());
     let mut pieces = payload.open(Some(range));
-    while let Some(piece) = pieces.try_next().await.map_err(broken)? {
+    while let Some(piece) = pieces.try_next().await.map_err(unreadable)? {
         sha256.update(&piece);
         md5.update(&piece);
     }
