@@ -141,6 +141,8 @@ pub struct Detector {
 
 /// A key of which nothing was heard for so long has been let go. Senders repeat every 20 to 50 ms.
 const FORGOTTEN: Duration = Duration::from_millis(300);
+/// After so long nothing comes late any more: whatever its timestamp is, it is another key. Some senders begin their timestamps anew.
+const PAST: Duration = Duration::from_secs(1);
 
 impl Detector {
     /// Takes the payload of a packet of payload type telephone-event, with the packet's timestamp, and how often the clock of it ticks in a
@@ -155,10 +157,13 @@ impl Detector {
     ) -> impl Iterator<Item = KeyEvent> + use<> {
         let mut told = [None; 3];
         if let Some(event) = TelephoneEvent::parse(payload) {
+            if self.last.is_some_and(|held| now.saturating_sub(held.heard) > PAST) {
+                told[0] = self.reset();
+            }
             if self.continues(timestamp, event) {
                 told[1] = self.extend(timestamp, event, now);
             } else if !self.is_old(timestamp) {
-                told[0] = self.let_go();
+                told[0] = told[0].or(self.let_go());
                 (told[1], told[2]) = self.begin(timestamp, clock_rate, event, now);
             }
         }
@@ -252,12 +257,6 @@ impl Press {
         let most = u32::from(u16::MAX) / step;
         let steps = u32::try_from(duration.as_millis() / 20).unwrap_or(most).clamp(1, most);
         Self { event: key.event(), step, sent: 0, steps, ends: 0 }
-    }
-
-    /// How long it sounds, in ticks: so far the stream's clock goes on in the meantime.
-    #[must_use]
-    pub fn ticks(&self) -> u32 {
-        self.step * self.steps
     }
 }
 
@@ -358,6 +357,17 @@ mod tests {
         let packets =
             [part(100, 400, false), part(100, 65_535, false), part(65_635, 1_600, false), part(65_635, 8_065, true)];
         assert_eq!(hear(&packets), pressed('3', 9_200));
+    }
+
+    #[test]
+    fn timestamps_that_begin_anew_are_no_older_key() {
+        let mut detector = Detector::default();
+        let mut at = |timestamp: u32, milliseconds| {
+            let end = TelephoneEvent { event: 4, end: true, volume: 10, duration: 800 }.to_bytes();
+            detector.feed(timestamp, 8_000, &end, ms(milliseconds)).count()
+        };
+        assert_eq!((at(9_000, 0), at(9_000, 40), at(3_000, 200)), (2, 0, 0), "a key, once more, and something late");
+        assert_eq!((at(3_000, 2_000), at(3_000, 2_020), at(3_000, 4_000)), (2, 0, 2));
     }
 
     #[test]

@@ -203,6 +203,12 @@ impl Recorder {
         self.intake.is_recording()
     }
 
+    /// Whether anybody has spoken since the beginning.
+    #[must_use]
+    pub fn has_spoken(&self) -> bool {
+        self.intake.has_spoken()
+    }
+
     /// How long what was kept sounds.
     #[must_use]
     pub fn duration(&self) -> Duration {

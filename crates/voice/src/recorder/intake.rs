@@ -152,6 +152,10 @@ impl Intake {
         self.began.is_some() && self.ended.is_none()
     }
 
+    pub(super) fn has_spoken(&self) -> bool {
+        self.silence.has_spoken()
+    }
+
     pub(super) fn duration(&self) -> Duration {
         Duration::from_nanos(self.recorded.saturating_mul(1_000_000_000) / u64::from(self.settings.rate.max(1)))
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use voice::srtp::{Crypto, MasterKey, Opener, Sealer, Suite};
-use voice::{Codec, Decoder, Keys, Payloads, Recorder, Settings, dtmf, rtp, wav};
+use voice::{Codec, Decoder, Keys, Payloads, Recorder, Settings, dtmf, wav};
 
 fn payloads() -> Payloads {
     Payloads {
@@ -106,7 +106,7 @@ proptest! {
 
     #[test]
     fn what_is_sealed_is_opened_unless_a_bit_is_changed(mut sent in likely(), bit: prop::sample::Index, short: bool) {
-        prop_assume!(rtp::Packet::parse(&sent).is_ok());
+        sent[0] = 0x80;
         let suite = if short { Suite::AesCm128HmacSha1_32 } else { Suite::AesCm128HmacSha1_80 };
         let key = MasterKey::new([7; 30]);
         let (plain, mut opener) = (sent.clone(), Opener::new(suite, &key));
