@@ -268,6 +268,7 @@ fn a_hash_before_the_beginning_ends_nothing() {
     recorder.take_samples(&mut samples);
     assert_eq!(recorder.ended(), None);
     assert_eq!(samples, heard_as(Codec::Pcmu, &speech()), "all of it, and nothing of the greeting");
+    assert!(recorder.has_spoken());
 }
 
 #[test]
@@ -312,6 +313,7 @@ fn silence_ends_it_where_the_limit_is() {
     assert_eq!(recorder.ended(), None);
     recorder.tick(ms(4_500));
     assert_eq!(recorder.ended(), Some(Ending::Silence));
+    assert!(!recorder.has_spoken());
 
     // Cut off, where that is wanted: a quarter of a second stays.
     let trimmed = Call::saying(Codec::Pcmu, &silent).record(Settings { trim: true, ..settings });
