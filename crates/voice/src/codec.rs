@@ -284,6 +284,18 @@ mod tests {
     }
 
     #[test]
+    fn what_was_heard_before_a_pause_does_not_come_back_after_it() {
+        let loud: Vec<i16> = (0..400).map(|at| if at % 64 < 32 { 8_000 } else { -8_000 }).collect();
+        let quiet = encoded(Codec::Pcmu, &[0; 40]);
+        let (mut decoder, mut samples) = (Decoder::new(Codec::Pcmu), Vec::new());
+        decoder.decode(&encoded(Codec::Pcmu, &loud), &mut samples).unwrap();
+        decoder.pause(800, &mut samples);
+        decoder.decode(&quiet, &mut samples).unwrap();
+        decoder.decode_after(160, &quiet, &mut samples).unwrap();
+        assert_eq!(samples[400..], [0; 800 + 40 + 160 + 40]);
+    }
+
+    #[test]
     fn names_are_as_in_the_sdp() {
         for codec in Codec::ALL {
             assert_eq!(Codec::from_rtpmap(&codec.rtpmap()), Some(codec));

@@ -223,6 +223,26 @@ fn another_stream_takes_over_and_nothing_of_either_is_lost() {
 }
 
 #[test]
+fn the_times_of_another_stream_say_nothing_of_this_one() {
+    let first = (0..50).map(|number| Sent::of(7, number));
+    // By chance they begin half a second after those of the first end.
+    let second = (0..50).map(|number| Sent { timestamp: 12_000 + number * 160, ..Sent::of(8, 900 + number) });
+    let (heard, _) = hear_all(first.chain(second));
+    assert!(heard.iter().all(|heard| heard.2 == Gap::None), "{heard:?}");
+}
+
+#[test]
+fn a_loss_in_a_burst_is_as_long_as_it_is() {
+    // Three seconds come at once: the clock on the wall confirms nothing, the missing numbers do.
+    let mut listener = Listener::default();
+    for number in (0..150).filter(|number| !(100..103).contains(number)) {
+        listener.hear(Sent::of(7, number), ms(0));
+    }
+    let (heard, _) = listener.end();
+    assert_eq!(heard[100], (7, 103, Gap::Lost(480)));
+}
+
+#[test]
 fn stragglers_of_the_stream_before_change_nothing() {
     let mut sent: Vec<Sent> = (0..50).map(|number| Sent::of(7, number)).collect();
     sent.extend((900..950).map(|number| Sent::of(8, number)));
