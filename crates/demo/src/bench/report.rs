@@ -156,10 +156,11 @@ over the rounds, ratios are medians of the rounds' ratios.
 
 - **deposits**: voicemails of 100 KB by multipart PUT on 16 kept-alive connections, each a different file, answered 201 only when message and
   audio are durable. Once with the S3 server away, so that nothing else is at work, and once while what was deposited is delivered.
-  Beside it: 16 threads that write the same bytes to a temporary file, fsync it, rename it and fsync the folder.
+  Beside it: 16 threads that write the same bytes to a temporary file, fsync it, rename it and fsync the folder. Nothing is removed while it runs:
+  an ext4 without a journal passes over every inode that was just deleted when it looks for a new one.
 - **delivery**: 10,000 voicemails are accepted while the S3 server (s3s-fs, in the load generator's process) is away; it comes back, all are made
   due, and the clock runs until none is left unverified. Beside it: `rclone copy --transfers 16 --s3-no-check-bucket` with the same files to the
-  same server. Then one deposit at a time, from its first byte until its object is verified.
+  same server, whose own folder is in memory where there is room. Then one deposit at a time, from its first byte until its object is verified.
 - **memory**: 64 connections upload 256 MiB each at the same time, then all are delivered. The peak is the kernel's (`VmHWM`), idle is two
   seconds after the start.
 - **routes**: the plan of an account out of the cache of 100,000, then from database and document type to its handler; accounts in an order

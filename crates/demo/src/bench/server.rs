@@ -47,9 +47,17 @@ impl Server {
     /// # Errors
     /// Something did not start or answered otherwise than it should.
     pub async fn start(bench: &Bench, room: &Path) -> anyhow::Result<Self> {
-        let objects = room.join("objects");
-        std::fs::create_dir_all(&objects)?;
-        let s3 = S3Server::builder().folder(&objects).start()?;
+        Self::start_with(bench, room, &room.join("objects")).await
+    }
+
+    /// The same with the folder of the S3 server elsewhere.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_with(bench: &Bench, room: &Path, objects: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(objects)?;
+        std::fs::create_dir_all(room)?;
+        let s3 = S3Server::builder().folder(objects).start()?;
         s3.faults().stop_log();
         s3.bucket(BUCKET);
         let mut program = Program::builder().binary(&bench.binary).temporary_in(room).config(CONFIG).start()?;
@@ -124,6 +132,22 @@ impl Server {
         let folder = self.s3.folder().join(bucket);
         let keys = self.s3.keys(bucket);
         keys.iter().filter(|key| std::fs::metadata(folder.join(key)).is_ok_and(|file| file.len() == size)).count()
+    }
+
+    /// Empties the bucket, and what the S3 server keeps beside it about its objects.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn empty_bucket(&self) -> anyhow::Result<()> {
+        self.s3.remove_bucket(BUCKET);
+        for entry in std::fs::read_dir(self.s3.folder())? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(".bucket-") {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        self.s3.bucket(BUCKET);
+        Ok(())
     }
 }
 
