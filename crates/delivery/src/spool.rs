@@ -161,10 +161,10 @@ impl Spool {
         self.folder.path().join(file.to_string())
     }
 
-    /// Removes a file, in the background where there is one. What is absent is removed already; a failure is logged, and the next sweep
+    /// Removes a file, a moment later. What is absent is removed already; a failure is logged, and the next sweep
     /// tries again.
     pub fn remove(&self, file: &FileId) {
-        Doomed(self.path(file)).go();
+        self.folder.remove_soon(self.path(file));
     }
 
     /// Takes a file of another spool on the same file system under the same id; the other one keeps its own until it is removed there.

@@ -68,6 +68,11 @@ struct SupArguments {
     arguments: Vec<String>,
 }
 
+/// Buffers of a file's size are taken on one thread and given back on another, all the time: that is what the C library's allocator is slow at
+/// (ADR 0011).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // A link to the binary with the name `sup` is `stowline sup`.
     let called_sup =

@@ -1,4 +1,4 @@
-//! The folder of a spool and the thread that syncs it: one sync for all who wait.
+//! The folder of a spool and its two threads: one syncs it, once for all who wait; the other removes files for which nobody waits.
 
 use std::fs::File;
 use std::io;
@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use tokio::sync::oneshot;
 
+use super::unlink;
 use crate::Error;
 
 type Answer = Result<(), Error>;
@@ -16,6 +17,7 @@ type Answer = Result<(), Error>;
 pub(super) struct Folder {
     path: PathBuf,
     queue: Sender<oneshot::Sender<Answer>>,
+    doomed: Sender<PathBuf>,
 }
 
 /// A sync that will come.
@@ -34,11 +36,23 @@ impl Folder {
         let handle = File::open(path)?;
         let (queue, entries) = mpsc::channel();
         std::thread::Builder::new().name("spool".into()).spawn(move || run(&handle, &entries))?;
-        Ok(Self { path: path.to_owned(), queue })
+        let (doomed, removals) = mpsc::channel::<PathBuf>();
+        // Removing a large file takes its time, which no sync shall wait for.
+        std::thread::Builder::new()
+            .name("spool-remove".into())
+            .spawn(move || removals.iter().for_each(|path| unlink(&path)))?;
+        Ok(Self { path: path.to_owned(), queue, doomed })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Removes a file a moment later.
+    pub(super) fn remove_soon(&self, path: PathBuf) {
+        if let Err(mpsc::SendError(path)) = self.doomed.send(path) {
+            unlink(&path);
+        }
     }
 
     /// Asks for a sync that begins after this call, so that all names which stand by now are durable when it is done.
