@@ -85,6 +85,17 @@ impl Document {
     }
 }
 
+/// A unique key that is taken until [`Embedded::expire`](crate::Embedded::expire) frees it, whatever becomes of the document that took it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Its space.
+    pub space: &'static str,
+    /// The key.
+    pub key: String,
+    /// Until when, in Gregorian seconds.
+    pub until: i64,
+}
+
 /// What a document shall become: its body and what the store needs to find it again.
 #[derive(Debug, Clone, Default)]
 pub struct Draft {
@@ -98,6 +109,8 @@ pub struct Draft {
     pub deleted: bool,
     /// Its unique keys as (space, key). They replace those it held before.
     pub keys: Vec<(&'static str, String)>,
+    /// Unique keys that it takes for a time. They stay taken when it changes or is deleted softly.
+    pub claims: Vec<Claim>,
     /// All its fields.
     pub body: Map<String, Value>,
 }

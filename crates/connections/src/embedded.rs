@@ -12,10 +12,12 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
 use crate::recent::{Found, Recent, Stale};
-use crate::{Cursor, Document, Draft, Error, ErrorKind, Order, Page, Query, Revision};
+use crate::{Claim, Cursor, Document, Draft, Error, ErrorKind, Order, Page, Query, Revision};
 
 /// Bumped when the tables change; a newer file is refused, an older one is brought up to date at opening.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
+/// Claims that one transaction frees at most: others write in between.
+const EXPIRE_AT_ONCE: u16 = 10_000;
 
 /// The embedded document store. Cheap to clone: clones share the file.
 #[derive(Debug, Clone)]
@@ -148,7 +150,9 @@ impl Embedded {
             if expected.is_some_and(|expected| expected != current) {
                 return Err(Error::new(ErrorKind::Conflict, id.as_ref()));
             }
-            forget_keys(connection, database, id.as_ref())?;
+            connection
+                .prepare_cached("DELETE FROM keys WHERE db = ?1 AND id = ?2")?
+                .execute(params![database.name(), id.as_ref()])?;
             connection
                 .prepare_cached("DELETE FROM documents WHERE db = ?1 AND id = ?2")?
                 .execute(params![database.name(), id.as_ref()])?;
@@ -157,7 +161,29 @@ impl Embedded {
         .await
     }
 
-    /// The document that holds a unique key.
+    /// Frees the claims of a space whose time has come: `until` at or before `now`. Answers how many there were.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`].
+    pub async fn expire(&self, space: &'static str, now: i64) -> Result<usize, Error> {
+        let free = move |connection: &Connection| {
+            let mut statement = connection.prepare_cached(
+                "DELETE FROM keys WHERE (space, key) IN (
+                   SELECT space, key FROM keys WHERE space = ?1 AND until > 0 AND until <= ?2 ORDER BY until LIMIT ?3)",
+            )?;
+            statement.execute(params![space, now, EXPIRE_AT_ONCE])
+        };
+        let mut freed = 0;
+        loop {
+            let some = self.ledger.write_patiently(free).await??;
+            freed += some;
+            if some < usize::from(EXPIRE_AT_ONCE) {
+                return Ok(freed);
+            }
+        }
+    }
+
+    /// The document that holds a unique key; one that was deleted softly may still hold a claim.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] or [`ErrorKind::Corrupt`]; a free key is `None`.
@@ -278,6 +304,13 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
          ) WITHOUT ROWID;
          CREATE INDEX IF NOT EXISTS keys_by_document ON keys (db, id);",
     )?;
+    if version < 2 {
+        // A key with a time is a claim, and stays when its document lets go of its keys.
+        connection.execute_batch(
+            "ALTER TABLE keys ADD COLUMN until INTEGER NOT NULL DEFAULT 0;
+             CREATE INDEX claims_by_time ON keys (space, until) WHERE until > 0;",
+        )?;
+    }
     connection.pragma_update(None, "user_version", SCHEMA_VERSION)
 }
 
@@ -353,7 +386,9 @@ fn find_weighed(connection: &Connection, database: &Database, id: &str) -> Resul
 }
 
 fn forget_keys(connection: &Connection, database: &Database, id: &str) -> Result<(), Error> {
-    connection.prepare_cached("DELETE FROM keys WHERE db = ?1 AND id = ?2")?.execute(params![database.name(), id])?;
+    connection
+        .prepare_cached("DELETE FROM keys WHERE db = ?1 AND id = ?2 AND until = 0")?
+        .execute(params![database.name(), id])?;
     Ok(())
 }
 
@@ -370,12 +405,14 @@ fn store(
     if previous.is_some() {
         forget_keys(connection, database, id.as_ref())?;
     }
-    for (space, key) in &draft.keys {
+    let keys = draft.keys.iter().map(|(space, key)| (*space, key, 0));
+    let claims = draft.claims.iter().map(|Claim { space, key, until }| (*space, key, *until));
+    for (space, key, until) in keys.chain(claims) {
         let added = connection
-            .prepare_cached("INSERT OR IGNORE INTO keys (space, key, db, id) VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![space, key, name, id.as_ref()])?;
+            .prepare_cached("INSERT OR IGNORE INTO keys (space, key, db, id, until) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![space, key, name, id.as_ref(), until])?;
         if added == 0 {
-            return Err(Error::new(ErrorKind::KeyTaken, *space));
+            return Err(Error::new(ErrorKind::KeyTaken, space));
         }
     }
     connection

@@ -159,3 +159,66 @@ async fn what_is_deleted_in_a_change_is_kept_but_neither_listed_nor_counted_and_
     assert!(store.holder("name", "b").await.unwrap().is_none());
     assert!(store.holder("name", "a").await.unwrap().is_some());
 }
+
+fn claiming(key: &str, until: i64) -> Draft {
+    Draft { claims: vec![Claim { space: "arrival", key: key.into(), until }], ..draft(json!({})) }
+}
+
+#[tokio::test]
+async fn a_claim_outlives_what_becomes_of_its_document_until_it_expires() {
+    let (_folder, store) = open();
+    let first = store.create(&database(), &id("a"), claiming("k", 100)).await.unwrap();
+    let refused = store.create(&database(), &id("b"), claiming("k", 200)).await.unwrap_err();
+    assert_eq!((refused.kind(), refused.subject()), (ErrorKind::KeyTaken, "arrival"));
+    assert!(store.get(&database(), &id("b")).await.unwrap().is_none(), "document and claim are one");
+    store.replace(&database(), &id("a"), &first.revision, draft(json!({"n": 1}))).await.unwrap();
+    store.update(&database(), &id("a"), |document| Ok(Change::Delete(document.body.clone()))).await.unwrap();
+    let holder = store.holder("arrival", "k").await.unwrap().unwrap();
+    assert!(holder.deleted && holder.id == id("a"));
+    assert_eq!(store.expire("arrival", 99).await.unwrap(), 0);
+    assert_eq!(store.expire("another", 100).await.unwrap(), 0);
+    assert_eq!(store.expire("arrival", 100).await.unwrap(), 1);
+    assert!(store.holder("arrival", "k").await.unwrap().is_none());
+    let again = store.create(&database(), &id("b"), claiming("k", 300)).await.unwrap();
+    store.remove(&database(), &id("b"), Some(&again.revision)).await.unwrap();
+    store.create(&database(), &id("c"), claiming("k", 400)).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_twins_that_claim_at_the_same_moment_one_is_stored() {
+    let (_folder, store) = open();
+    let twins = (0..20).map(|n| {
+        let store = store.clone();
+        tokio::spawn(
+            async move { store.create(&database(), &id(&format!("twin-{n}")), claiming("k", 100)).await.is_ok() },
+        )
+    });
+    let mut stored = 0;
+    for twin in twins.collect::<Vec<_>>() {
+        stored += usize::from(twin.await.unwrap());
+    }
+    assert_eq!(stored, 1);
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_schema_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("documents.db");
+    let old = Connection::open(&file).unwrap();
+    old.execute_batch(
+        "CREATE TABLE documents (db TEXT NOT NULL, id TEXT NOT NULL, revision TEXT NOT NULL, type TEXT NOT NULL, parent TEXT NOT NULL DEFAULT '',
+           at INTEGER NOT NULL, deleted INTEGER NOT NULL DEFAULT 0, body TEXT NOT NULL, PRIMARY KEY (db, id));
+         CREATE TABLE keys (space TEXT NOT NULL, key TEXT NOT NULL, db TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (space, key)) WITHOUT ROWID;
+         INSERT INTO documents VALUES ('system_data', 'a', '1-00000000000000000000000000000000', 'thing', '', 5, 0, '{}');
+         INSERT INTO keys VALUES ('realm', 'acme', 'system_data', 'a');
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(old);
+    for _ in 0..2 {
+        let store = Embedded::open(&file).unwrap();
+        assert_eq!(store.holder("realm", "acme").await.unwrap().unwrap().id, id("a"));
+        assert_eq!(store.expire("realm", i64::MAX).await.unwrap(), 0, "a key is no claim");
+    }
+    Embedded::open(&file).unwrap().create(&database(), &id("b"), claiming("k", 100)).await.unwrap();
+}

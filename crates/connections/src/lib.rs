@@ -10,7 +10,8 @@
 //! * **a write that was answered is durable**, and a document changes in one step or not at all;
 //! * **optimistic concurrency**: [`Embedded::replace`] and [`Embedded::remove`] name the revision they expect and answer
 //!   [`ErrorKind::Conflict`] when another writer came first; [`Embedded::update`] runs a closure on the stored document inside the write;
-//! * **unique keys**: a document may hold keys in named spaces (`realm`, `api_key`, …); a second document that claims one is refused;
+//! * **unique keys**: a document may hold keys in named spaces (`realm`, `api_key`, …); a second document that claims one is refused. A
+//!   [`Claim`] is such a key for a time: it outlives changes and soft deletion of its document, until it expires;
 //! * **ordered lists** by the time that a document carries, within a type and a parent, one page at a time.
 //!
 //! When a second store joins (a customer's CouchDB or PostgreSQL), the methods of [`Embedded`] that both can keep become a trait here.
@@ -21,7 +22,7 @@ mod error;
 mod list;
 mod recent;
 
-pub use document::{Document, Draft, Revision};
+pub use document::{Claim, Document, Draft, Revision};
 pub use embedded::{Change, Embedded};
 pub use error::{Error, ErrorKind};
 pub use list::{Cursor, Order, Page, Query};

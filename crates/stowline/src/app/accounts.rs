@@ -270,9 +270,9 @@ fn draft(mut body: Map<String, Value>) -> Draft {
         doc_type: TYPE.into(),
         parent: parent.map(str::to_owned),
         at: body.get("pvt_created").and_then(Value::as_i64).unwrap_or_default(),
-        deleted: false,
         keys,
         body,
+        ..Draft::default()
     }
 }
 

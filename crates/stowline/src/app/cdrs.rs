@@ -172,9 +172,9 @@ fn draft(
         doc_type: TYPE.into(),
         parent: Some(interaction.id()),
         at: within(month, began),
-        deleted: false,
         keys: interaction.claims.iter().map(|key| (CALL, key.clone())).collect(),
         body,
+        ..Draft::default()
     }
 }
 

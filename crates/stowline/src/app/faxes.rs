@@ -105,7 +105,7 @@ pub async fn create(
     describe(&mut body, account, timestamp, &pages);
     let parent = body.get("owner_id").and_then(Value::as_str).map(str::to_owned);
     let name = format!("received_file_{id}.{}", pages.extension());
-    let draft = Draft { doc_type: TYPE.into(), parent, at: timestamp, deleted: false, keys: Vec::new(), body };
+    let draft = Draft { doc_type: TYPE.into(), parent, at: timestamp, body, ..Draft::default() };
     let document = pages.commit(app, database, id, &name, Form::New(draft)).await?;
     let id = document.id.to_string();
     Fax::read(document).ok_or(Error::NotFound(id))

@@ -144,9 +144,9 @@ fn draft(account: &AccountId, mut body: Map<String, Value>) -> Draft {
         doc_type: TYPE.into(),
         parent: None,
         at: body.get("pvt_created").and_then(Value::as_i64).unwrap_or_default(),
-        deleted: false,
         keys: vec![(NUMBER, key(account, number))],
         body,
+        ..Draft::default()
     }
 }
 

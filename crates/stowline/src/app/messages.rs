@@ -156,14 +156,8 @@ async fn save(
     if let Some(name) = &name {
         body.extend(body::with_audio(name));
     }
-    let draft = Draft {
-        doc_type: TYPE.into(),
-        parent: Some(mailbox.id.to_string()),
-        at: timestamp,
-        deleted: false,
-        keys: Vec::new(),
-        body,
-    };
+    let draft =
+        Draft { doc_type: TYPE.into(), parent: Some(mailbox.id.to_string()), at: timestamp, body, ..Draft::default() };
     let document = match audio.zip(name) {
         None => app.documents.create(&database, &id, draft).await?,
         Some((audio, name)) => audio.commit(app, database, id, &name, Form::New(draft)).await?,

@@ -119,7 +119,7 @@ pub async fn create(
     body.insert("pvt_created".into(), time::now().into());
     body.insert("pvt_modified".into(), time::now().into());
     let parent = body.get("owner_id").and_then(Value::as_str).map(str::to_owned);
-    let draft = Draft { doc_type: TYPE.into(), parent, at: start, deleted: false, keys: Vec::new(), body };
+    let draft = Draft { doc_type: TYPE.into(), parent, at: start, body, ..Draft::default() };
     let document = match audio.zip(attachment) {
         None => app.documents.create(&database, &id, draft).await?,
         Some((audio, name)) => audio.commit(app, database, id, &name, Form::New(draft)).await?,
