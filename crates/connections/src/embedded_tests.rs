@@ -123,7 +123,7 @@ async fn a_file_of_a_newer_version_is_refused() {
     let (folder, store) = open();
     drop(store);
     let file = folder.path().join("documents.db");
-    Connection::open(&file).unwrap().pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
+    Connection::open(&file).unwrap().pragma_update(None, "user_version", schema::SCHEMA_VERSION + 1).unwrap();
     assert_eq!(Embedded::open(&file).unwrap_err().kind(), ErrorKind::Unavailable);
 }
 

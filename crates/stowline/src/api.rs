@@ -16,6 +16,7 @@ use axum::response::Response;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Method, StatusCode};
 
+use crate::app::ingest_keys::Scope;
 use crate::app::{App, Error, accounts, auth};
 use plan::AccountId;
 
@@ -31,9 +32,12 @@ pub mod envelope;
 pub mod error;
 pub mod fax;
 pub mod health;
+pub mod ingest;
+pub mod ingest_key;
 pub mod list;
 pub mod recording;
 pub mod storage;
+pub mod store_proxy;
 pub mod upload;
 pub mod user;
 pub mod vmbox;
@@ -58,6 +62,8 @@ pub enum Access {
     StorageRead,
     /// Admins of the account, its reseller's, super admins.
     StorageChange,
+    /// Whoever has an ingest key of the account with this scope; admins of the account and of accounts above it.
+    Ingest(Scope),
 }
 
 type Endpoint = fn(Arc<App>, Call) -> BoxFuture<'static, Result<Reply, Fault>>;
@@ -113,11 +119,11 @@ impl Verb {
 macro_rules! routes {
     (@) => { false };
     (@ files) => { true };
-    ($($method:ident $path:literal $access:ident $endpoint:path $(, $files:ident)?;)*) => {
+    ($($method:ident $path:literal $access:ident $(($scope:ident))? $endpoint:path $(, $files:ident)?;)*) => {
         &[$(Route {
             method: Verb::$method,
             path: $path,
-            access: Access::$access,
+            access: Access::$access $((Scope::$scope))?,
             files: routes!(@ $($files)?),
             endpoint: |app, call| Box::pin($endpoint(app, call)),
         }),*]
@@ -136,6 +142,11 @@ pub const ROUTES: &[Route] = routes! {
     Patch  "accounts/{account}" Admin account::patch;
     Delete "accounts/{account}" Admin account::remove;
     Get    "accounts/{account}/children" Admin account::children;
+
+    Get    "accounts/{account}/ingest_keys" Admin ingest_key::list;
+    Put    "accounts/{account}/ingest_keys" Admin ingest_key::create;
+    Get    "accounts/{account}/ingest_keys/{ingest_key}" Admin ingest_key::read;
+    Delete "accounts/{account}/ingest_keys/{ingest_key}" Admin ingest_key::revoke;
 
     Get    "accounts/{account}/users" Member user::list;
     Put    "accounts/{account}/users" Admin user::create;
@@ -201,6 +212,15 @@ pub const ROUTES: &[Route] = routes! {
     Delete "accounts/{account}/users/{user}/faxes/inbox/{fax}" Member fax::remove;
     Get    "accounts/{account}/users/{user}/faxes/inbox/{fax}/attachment" Member fax::download;
     Delete "accounts/{account}/users/{user}/faxes/inbox/{fax}/attachment" Member fax::remove_pages;
+
+    Put    "ingest/{account}/recordings/{name}" Ingest(Recordings) ingest::recording, files;
+    Post   "ingest/{account}/recordings/{name}" Ingest(Recordings) ingest::recording, files;
+    Put    "ingest/{account}/voicemail/{mailbox}/{name}" Ingest(Voicemail) ingest::voicemail, files;
+    Post   "ingest/{account}/voicemail/{mailbox}/{name}" Ingest(Voicemail) ingest::voicemail, files;
+    Put    "ingest/{account}/fax/{name}" Ingest(Fax) ingest::fax, files;
+    Post   "ingest/{account}/fax/{name}" Ingest(Fax) ingest::fax, files;
+    Put    "ingest/{account}/cdr" Ingest(Cdr) ingest::cdr, files;
+    Post   "ingest/{account}/cdr" Ingest(Cdr) ingest::cdr, files;
 };
 
 /// The HTTP service of a server.
@@ -270,6 +290,9 @@ async fn handle(app: Arc<App>, request: Request) -> (envelope::About, Result<Rep
 
 async fn run(app: Arc<App>, about: &mut envelope::About, call: &mut Call) -> Result<Reply, Fault> {
     let matched = find(call);
+    if call.is_from_switch() {
+        return run_for_switch(app, about, call, matched).await;
+    }
     let open = matched.as_ref().is_ok_and(|(route, _)| route.access == Access::Open);
     if !open {
         let caller = match call.caller.take() {
@@ -297,6 +320,22 @@ async fn run(app: Arc<App>, about: &mut envelope::About, call: &mut Call) -> Res
     (route.endpoint)(app, call).await
 }
 
+/// The same steps for what a switch sends, whose proof is another.
+async fn run_for_switch(
+    app: Arc<App>,
+    about: &mut envelope::About,
+    call: &mut Call,
+    matched: Result<(&'static Route, Params), Fault>,
+) -> Result<Reply, Fault> {
+    let sender = ingest::Sender::of(&app, call).await?;
+    about.authenticated = true;
+    let (route, params) = matched?;
+    call.params = params;
+    let id = AccountId::parse(call.param("account")).map_err(|_| Fault::malformed_account(call.param("account")))?;
+    call.account = Some(ingest::admit(&app, &sender, route.access, &id).await?);
+    (route.endpoint)(app, std::mem::take(call)).await
+}
+
 fn permit(access: Access, call: &Call, account: &accounts::Account) -> Result<(), Error> {
     let Some(caller) = &call.caller else { return Err(Error::Unauthenticated) };
     let may = match access {
@@ -305,6 +344,8 @@ fn permit(access: Access, call: &Call, account: &accounts::Account) -> Result<()
         Access::Admin => caller.administers(account),
         Access::StorageRead => caller.reads_storage(account),
         Access::StorageChange => caller.administers_storage(account),
+        // Asked of a switch, never of a caller.
+        Access::Ingest(_) => false,
     };
     if may { Ok(()) } else { Err(Error::Forbidden) }
 }
@@ -366,6 +407,10 @@ mod tests {
     fn every_route_below_an_account_declares_who_may() {
         for route in ROUTES.iter().filter(|route| route.path.starts_with("accounts/{account}")) {
             assert!(!matches!(route.access, Access::Open | Access::Authenticated), "{}", route.path);
+        }
+        for route in ROUTES {
+            let for_switches = route.path.starts_with(ingest::PATH);
+            assert_eq!(matches!(route.access, Access::Ingest(_)), for_switches, "{}", route.path);
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::seal::Keys;
 
 pub mod accounts;
+pub mod arrivals;
 pub mod attachment;
 pub mod auth;
 pub mod cdrs;
@@ -28,6 +29,8 @@ pub mod faxes;
 pub mod fetch;
 pub mod file_names;
 pub mod forms;
+pub mod ingest;
+pub mod ingest_keys;
 pub mod mailboxes;
 pub mod media_types;
 pub mod messages;
@@ -40,6 +43,7 @@ pub mod removal;
 pub mod reservations;
 pub mod secrets;
 pub mod storage_documents;
+pub mod store_proxy;
 pub mod switches;
 pub mod users;
 

@@ -25,6 +25,7 @@ pub struct Config {
     pub delivery: Delivery,
     pub spool: Spool,
     pub egress: Egress,
+    pub ingest: Ingest,
     pub voicemail: Voicemail,
     pub log: Log,
 }
@@ -88,6 +89,39 @@ pub struct Spool {
 #[expect(missing_docs, reason = "config.default.toml documents every option, once")]
 pub struct Egress {
     pub allow: Vec<ipnet::IpNet>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents every option, once")]
+pub struct Ingest {
+    #[serde(deserialize_with = "size")]
+    pub max_upload_size: u64,
+    #[serde(deserialize_with = "duration")]
+    pub remember: Duration,
+    #[serde(deserialize_with = "address")]
+    pub store_proxy: Option<SocketAddr>,
+    pub store_proxy_username: String,
+    pub store_proxy_password: Secret,
+    pub store_proxy_acl: Vec<ipnet::IpNet>,
+}
+
+/// A secret in the configuration. It does not print.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -169,6 +203,9 @@ impl Config {
         if self.delivery.concurrency == 0 || self.delivery.concurrency_per_handler == 0 {
             bail!("delivery.concurrency and delivery.concurrency_per_handler must be at least 1");
         }
+        if self.ingest.store_proxy_username.is_empty() != self.ingest.store_proxy_password.expose().is_empty() {
+            bail!("ingest.store_proxy_username and ingest.store_proxy_password come together");
+        }
         if self.api.page_size == 0 {
             bail!("api.page_size must be at least 1");
         }
@@ -234,6 +271,17 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
     humantime::parse_duration(&text).map_err(|_| {
         serde::de::Error::custom(format!("`{text}` is no duration; write \"200ms\", \"30s\", \"15m\" or \"1h\""))
     })
+}
+
+/// An address to listen on; none when the text is empty.
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let address =
+        text.parse().map_err(|_| serde::de::Error::custom(format!("`{text}` is no address; write \"0.0.0.0:24517\"")));
+    address.map(Some)
 }
 
 #[derive(Deserialize)]

@@ -31,6 +31,7 @@ use config::Config;
 pub struct Server {
     app: Arc<App>,
     address: SocketAddr,
+    store_proxy: Option<SocketAddr>,
     workers: delivery::Workers,
     stopping: CancellationToken,
     tasks: TaskTracker,
@@ -63,6 +64,7 @@ impl Server {
         let tasks = TaskTracker::new();
         tasks.spawn(sup::serve(app.clone(), stopping.clone())?);
         tasks.spawn(telemetry::keep_up(stopping.clone()));
+        tasks.spawn(app::arrivals::forget(app.clone(), stopping.clone()));
         let service = api::service(app.clone());
         let stop = stopping.clone();
         tasks.spawn(async move {
@@ -71,14 +73,25 @@ impl Server {
                 tracing::error!(error = %error, "the API stopped");
             }
         });
+        let mut store_proxy = None;
+        if let Some(address) = app.config.ingest.store_proxy {
+            let (address, serving) = listen_for_kazoo(app.clone(), address, stopping.clone()).await?;
+            store_proxy = Some(address);
+            tasks.spawn(serving);
+        }
         tasks.close();
         tracing::info!(address = %address, data_dir = %app.config.server.data_dir.display(), version = env!("CARGO_PKG_VERSION"), "stowline answers");
-        Ok(Self { app, address, workers, stopping, tasks, _lock: lock })
+        Ok(Self { app, address, store_proxy, workers, stopping, tasks, _lock: lock })
     }
 
     /// Where it answers.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it answers the switches of a Kazoo, when it does.
+    pub fn store_proxy(&self) -> Option<SocketAddr> {
+        self.store_proxy
     }
 
     /// What it consists of.
@@ -107,6 +120,27 @@ fn policy(config: &Config) -> delivery::Policy {
         concurrency_per_lane: config.delivery.concurrency_per_handler,
         ..delivery::Policy::default()
     }
+}
+
+/// The listener for the switches of a Kazoo: where it is, and what serves it.
+async fn listen_for_kazoo(
+    app: Arc<App>,
+    address: SocketAddr,
+    stopping: CancellationToken,
+) -> anyhow::Result<(SocketAddr, impl Future<Output = ()>)> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} for the store proxy (ingest.store_proxy)"))?;
+    let address = listener.local_addr()?;
+    tracing::info!(address = %address, "the store proxy answers");
+    let service = api::store_proxy::service(app).into_make_service_with_connect_info::<SocketAddr>();
+    let serving = async move {
+        let serve = axum::serve(listener, service).with_graceful_shutdown(async move { stopping.cancelled().await });
+        if let Err(error) = serve.await {
+            tracing::error!(error = %error, "the store proxy stopped");
+        }
+    };
+    Ok((address, serving))
 }
 
 /// Opens the data folder and what is in it.

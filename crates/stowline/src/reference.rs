@@ -30,15 +30,22 @@ pub fn text() -> String {
     text
 }
 
-fn who(access: Access) -> &'static str {
-    match access {
+fn who(access: Access) -> String {
+    let who = match access {
+        Access::Ingest(scope) => {
+            let scope = scope.word();
+            return format!(
+                "whoever has an ingest key of the account with the scope `{scope}`, admins of the account and of accounts above it"
+            );
+        }
         Access::Open => "anybody",
         Access::Authenticated => "whoever has a token; only admins make accounts",
         Access::Member => "users of the account and of accounts above it; who is no admin, only what is their own",
         Access::Admin => "admins of the account and of accounts above it",
         Access::StorageRead => "users of the account (secrets masked), its reseller's admins, super admins",
         Access::StorageChange => "admins of the account, its reseller's, super admins",
-    }
+    };
+    who.to_owned()
 }
 
 #[cfg(test)]

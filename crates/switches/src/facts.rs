@@ -153,7 +153,7 @@ impl Form {
             digits.parse::<i64>().ok().filter(|number| (0..=most).contains(number))
         };
         match self {
-            Text(longest) => Some(cut(&strike::text(text), longest).into()),
+            Text(longest) => Some(leg::cut(&strike::text(text), longest).into()),
             Name => {
                 let fits =
                     text.len() <= 128 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
@@ -167,10 +167,6 @@ impl Form {
             Count => whole(MOST_PAGES).map(Value::from),
         }
     }
-}
-
-fn cut(text: &str, longest: usize) -> &str {
-    text.char_indices().nth(longest).map_or(text, |(end, _)| &text[..end])
 }
 
 #[cfg(test)]

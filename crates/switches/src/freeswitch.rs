@@ -151,7 +151,7 @@ fn when(report: &Report, leg: &mut Leg) {
 
 fn how(report: &Report, leg: &mut Leg) {
     let direction = report.channel.get("direction").map(String::as_str).or_else(|| report.first(&["direction"]));
-    leg.set("call_direction", direction.filter(|direction| matches!(*direction, "inbound" | "outbound")));
+    leg.set("call_direction", direction);
     leg.set("hangup_cause", report.first(&["hangup_cause"]));
     let code = report.first(&["proto_specific_hangup_cause"]).map(str::to_owned);
     leg.set("hangup_code", code.or_else(|| report.first(&["sip_term_status"]).map(|status| format!("sip:{status}"))));

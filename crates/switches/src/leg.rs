@@ -10,6 +10,10 @@ use serde_json::{Map, Value};
 pub enum Kind {
     /// Text.
     Text,
+    /// An id: text of at most [`LONGEST_ID`] characters.
+    Id,
+    /// `inbound` or `outbound`.
+    Way,
     /// Whole seconds.
     Seconds,
     /// A time in Gregorian seconds.
@@ -24,15 +28,15 @@ pub enum Kind {
     List,
 }
 
-use Kind::{List, Micros, Object, Seconds, Text, Time, Truth};
+use Kind::{Id, List, Micros, Object, Seconds, Text, Time, Truth, Way};
 
 /// Every field of a leg, with its kind.
 pub const FIELDS: &[(&str, Kind)] = &[
     ("app_name", Text),
     ("app_version", Text),
     ("billing_seconds", Seconds),
-    ("call_direction", Text),
-    ("call_id", Text),
+    ("call_direction", Way),
+    ("call_id", Id),
     ("call_priority", Text),
     ("callee_id_name", Text),
     ("callee_id_number", Text),
@@ -62,15 +66,15 @@ pub const FIELDS: &[(&str, Kind)] = &[
     ("from_uri", Text),
     ("hangup_cause", Text),
     ("hangup_code", Text),
-    ("interaction_id", Text),
-    ("interaction_key", Text),
+    ("interaction_id", Id),
+    ("interaction_key", Id),
     ("interaction_time", Time),
     ("is_conference", Truth),
     ("local_sdp", Text),
     ("media_recordings", List),
     ("media_server", Text),
     ("node", Text),
-    ("other_leg_call_id", Text),
+    ("other_leg_call_id", Id),
     ("other_leg_caller_id_name", Text),
     ("other_leg_caller_id_number", Text),
     ("other_leg_destination_number", Text),
@@ -100,6 +104,8 @@ pub(crate) const PROMOTED: &[&str] = &[
     "recording_url",
 ];
 
+/// The longest id, in characters.
+pub const LONGEST_ID: usize = 1024;
 /// The longest duration, in seconds: ten years.
 const LONGEST: i64 = 315_360_000;
 
@@ -200,7 +206,9 @@ impl Leg {
 pub(crate) fn read(kind: Kind, text: &str) -> Option<Value> {
     let text = text.trim();
     match kind {
-        Kind::Text => Some(crate::strike::text(text).into()),
+        Text => Some(crate::strike::text(text).into()),
+        Id => Some(cut(text, LONGEST_ID).into()),
+        Way => matches!(text, "inbound" | "outbound").then(|| text.into()),
         Seconds => seconds(text).map(Value::from),
         Time => crate::times::gregorian(text).map(Value::from),
         Micros => text.parse::<u64>().ok().filter(|micros| *micros > 0).map(Value::from),
@@ -208,6 +216,11 @@ pub(crate) fn read(kind: Kind, text: &str) -> Option<Value> {
         List => Some(text.split(',').map(|item| crate::strike::text(item.trim()).into_owned()).collect()),
         Object => None,
     }
+}
+
+/// At most so many characters of a text.
+pub(crate) fn cut(text: &str, longest: usize) -> &str {
+    text.char_indices().nth(longest).map_or(text, |(end, _)| &text[..end])
 }
 
 /// Whole seconds; a fraction is dropped, what lies outside of a call's length is no duration.

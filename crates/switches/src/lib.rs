@@ -28,7 +28,7 @@ mod wrapping;
 mod xml;
 
 pub use error::Error;
-pub use leg::{FIELDS, Kind, Leg, Part};
+pub use leg::{FIELDS, Kind, LONGEST_ID, Leg, Part};
 pub use store_token::StoreToken;
 
 use wrapping::Text;

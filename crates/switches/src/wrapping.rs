@@ -6,6 +6,8 @@
 //! - `{` or `<`: the text as it is (FreeSWITCH's form encoding never leaves these two);
 //! - `%`: the text in percent encoding, in which a space is `%20` and a plus sign `%2B`, so that a bare `+` is never a space;
 //! - anything else: base64, in which `+` is a letter.
+//!
+//! The files that FreeSWITCH keeps when nobody takes its posts hold the same without `cdr=`.
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
@@ -19,6 +21,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 const PREFIX: &[u8] = b"cdr=";
+/// How `{"`, `<?x` and `<cd` begin in percent encoding and in base64.
+const ENCODED: &[&[u8]] = &[b"%7B", b"%3C", b"eyJ", b"PD94", b"PGNk"];
 
 /// A body without its wrapping.
 #[derive(Debug, PartialEq)]
@@ -37,8 +41,11 @@ pub(crate) fn unwrap(body: &[u8]) -> Result<Text, Error> {
     if let Some(text) = bare(body) {
         return Ok(text);
     }
-    let Some(wrapped) = body.strip_prefix(PREFIX) else { return form(body) };
-    let wrapped = begin(wrapped);
+    let wrapped = match body.strip_prefix(PREFIX) {
+        Some(wrapped) => begin(wrapped),
+        None if ENCODED.iter().any(|begin| body.starts_with(begin)) => body,
+        None => return form(body),
+    };
     if let Some(text) = bare(wrapped) {
         return Ok(text);
     }
@@ -95,6 +102,8 @@ mod tests {
             "cdr=%7B%22a%22%3A%221+1%20%2541%22%7D&x=y",
             "cdr=eyJhIjoiMSsxICU0MSJ9",
             "cdr=eyJhIjoi\r\nMSsxICU0MSJ9\n",
+            "eyJhIjoiMSsxICU0MSJ9\n",
+            "%7B%22a%22%3A%221%2B1%20%2541%22%7D",
         ] {
             assert_eq!(unwrap(body.as_bytes()).unwrap(), json, "{body}");
         }

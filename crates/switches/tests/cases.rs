@@ -106,7 +106,8 @@ fn a_field_of_a_leg_is_of_its_kind() {
             let (_, kind) =
                 FIELDS.iter().find(|(known, _)| known == field).unwrap_or_else(|| panic!("{name}: {field}"));
             let fits = match kind {
-                Kind::Text => value.is_string(),
+                Kind::Text | Kind::Id => value.is_string(),
+                Kind::Way => value == "inbound" || value == "outbound",
                 Kind::Seconds | Kind::Time | Kind::Micros => value.is_i64() || value.is_u64(),
                 Kind::Truth => value.is_boolean(),
                 Kind::Object => value.is_object(),

@@ -11,9 +11,9 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NON
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
-use super::Verb;
 use super::drain::Drained;
 use super::error::Fault;
+use super::{Verb, ingest};
 use crate::app::accounts::Account;
 use crate::app::auth::{self, Caller};
 use crate::app::{App, Error};
@@ -84,6 +84,11 @@ impl Call {
         self.value(name).map(|value| value == Value::Bool(true) || value.as_str() == Some("true"))
     }
 
+    /// True for what switches send: a file or a record under whatever type, without an envelope, and never with a token for a user (`ingest`).
+    pub fn is_from_switch(&self) -> bool {
+        self.segments.first().map(String::as_str) == Some(ingest::PATH)
+    }
+
     /// Who calls.
     ///
     /// # Errors
@@ -128,8 +133,7 @@ pub async fn read(app: &App, request: Request, request_id: &str) -> Result<Call,
     let (parts, body) = request.into_parts();
     let body = Drained::new(&parts.headers, body);
     let segments = segments(parts.uri.path())?;
-    let query: Vec<(String, String)> =
-        url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
+    let query = switches::facts::pairs(parts.uri.query().unwrap_or_default());
     let method = Verb::of(&parts.method).ok_or_else(Fault::method_not_allowed)?;
     let mut call = Call {
         method,
@@ -142,6 +146,10 @@ pub async fn read(app: &App, request: Request, request_id: &str) -> Result<Call,
         ..Call::default()
     };
     let content_type = text(&call.headers, CONTENT_TYPE.as_str()).unwrap_or_default();
+    if call.is_from_switch() {
+        call.upload = Some(Upload { content_type, stream: Mutex::new(body) });
+        return Ok(call);
+    }
     if method != Verb::Get {
         if is_upload(&content_type, &call) {
             call.upload = Some(Upload { content_type, stream: Mutex::new(body) });

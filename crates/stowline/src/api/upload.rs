@@ -265,7 +265,7 @@ fn named(content_type: &str) -> String {
 }
 
 /// A parameter of a media type, without its quotes.
-fn parameter(content_type: &str, name: &str) -> Option<String> {
+pub(super) fn parameter(content_type: &str, name: &str) -> Option<String> {
     let mut rest = content_type.split_once(';')?.1;
     loop {
         let (key, after) = rest.split_once('=')?;

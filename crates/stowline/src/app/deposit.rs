@@ -74,6 +74,11 @@ impl Arrived {
     pub fn length(&self) -> u64 {
         self.file.length()
     }
+
+    /// The SHA-256 of the bytes.
+    pub fn sha256(&self) -> &[u8; 32] {
+        self.file.sha256()
+    }
 }
 
 /// What the document becomes with its attachment.

@@ -25,7 +25,10 @@ pub const CDR: FormName = FormName(5);
 /// What comes in with a received fax.
 pub const FAX: FormName = FormName(6);
 
-const SOURCES: [&str; 7] = [
+/// `PUT …/ingest_keys`.
+pub const INGEST_KEY: FormName = FormName(7);
+
+const SOURCES: [&str; 8] = [
     include_str!("../../schemas/accounts.json"),
     include_str!("../../schemas/users.json"),
     include_str!("../../schemas/vmboxes.json"),
@@ -33,6 +36,7 @@ const SOURCES: [&str; 7] = [
     include_str!("../../schemas/recordings.json"),
     include_str!("../../schemas/cdrs.json"),
     include_str!("../../schemas/faxes.json"),
+    include_str!("../../schemas/ingest_keys.json"),
 ];
 
 /// The compiled schemas.

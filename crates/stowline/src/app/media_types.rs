@@ -24,6 +24,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("video/x-flv", "flv"),
     ("video/h264", "h264"),
     ("image/tiff", "tiff"),
+    ("image/tiff", "tif"),
     ("application/pdf", "pdf"),
 ];
 

@@ -16,7 +16,7 @@ use super::deposit::{Arrived, Deposit, Form, Target};
 use super::{App, Error, file_names, media_types, months};
 use crate::app::accounts::Account;
 use crate::time;
-use connections::Document;
+use connections::{Claim, Document};
 
 /// A file on its way in.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +38,7 @@ pub struct Received {
     content_type: String,
     extension: String,
     file_name: Option<String>,
+    claim: Option<Claim>,
 }
 
 impl Received {
@@ -69,12 +70,23 @@ impl Received {
         let file_name =
             sent.file_name.map(|name| file_names::harmless(name, &extension)).filter(|name| !name.is_empty());
         let arrived = deposit.receive(app, stream, &content_type, sent.limit).await?;
-        Ok(Self { deposit, arrived, owner, content_type, extension, file_name })
+        Ok(Self { deposit, arrived, owner, content_type, extension, file_name, claim: None })
     }
 
     /// Bytes.
     pub fn length(&self) -> u64 {
         self.arrived.length()
+    }
+
+    /// The SHA-256 of its bytes.
+    pub fn sha256(&self) -> &[u8; 32] {
+        self.arrived.sha256()
+    }
+
+    /// The same file, which takes this unique key when it becomes a new document; where another document has taken it, there is none.
+    #[must_use]
+    pub fn claiming(self, claim: Claim) -> Self {
+        Self { claim: Some(claim), ..self }
     }
 
     /// The owner whose plan it goes by.
@@ -125,6 +137,13 @@ impl Received {
         form: Form,
     ) -> Result<Document, Error> {
         let name = AttachmentName::parse(name).map_err(|error| Error::internal("naming an attachment", error))?;
+        let form = match form {
+            Form::New(mut draft) => {
+                draft.claims.extend(self.claim);
+                Form::New(draft)
+            }
+            existing @ Form::Existing(_) => existing,
+        };
         self.deposit.aimed_at(app, database, id).await?.commit(app.clone(), self.arrived, name, form).await
     }
 }

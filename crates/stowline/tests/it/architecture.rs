@@ -14,7 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("connections", &["groupcommit", "plan"]),
     ("attachments", &["outbound", "plan"]),
     ("switches", &[]),
-    ("stowline", &["attachments", "connections", "delivery", "outbound", "plan", "uploader"]),
+    ("stowline", &["attachments", "connections", "delivery", "outbound", "plan", "switches", "uploader"]),
     ("uploader", &[]),
     ("voice", &[]),
     ("testkit", &[]),

@@ -11,6 +11,7 @@ mod faxes;
 mod fixture;
 mod http_handler;
 mod incoming;
+mod ingest;
 mod inside;
 mod malformed;
 mod powercut;

@@ -26,6 +26,8 @@ async fn no_endpoint_answers_bad_input_with_a_fault_of_ours() {
         format!("{account}/storage/deliveries"),
         format!("{account}/vmboxes"),
         format!("{account}/vmboxes/messages"),
+        format!("{account}/ingest_keys"),
+        format!("{account}/ingest_keys/{unknown}"),
         mailbox.clone(),
         format!("{mailbox}/messages"),
         format!("{mailbox}/messages/{message}"),
@@ -48,7 +50,23 @@ async fn no_endpoint_answers_bad_input_with_a_fault_of_ours() {
             paths.push(format!("{scope}/{list}?accept=;;q=,/&inline=maybe"));
         }
     }
+    let ingest = format!("/v2/ingest/{}", platform.tenant.id);
+    for below in [
+        "",
+        "/cdr",
+        "/recordings",
+        "/recordings/a/b",
+        "/voicemail/4711/a.wav",
+        "/voicemail/1001",
+        "/fax",
+        "/cdr?uuid=a?uuid=b&token=%FF",
+    ] {
+        paths.push(format!("{ingest}{below}"));
+    }
     for part in odd {
+        paths.push(format!("/v2/ingest/{part}/cdr"));
+        paths.push(format!("{ingest}/voicemail/{part}/a.wav"));
+        paths.push(format!("{account}/ingest_keys/{part}"));
         paths.push(format!("/v2/accounts/{part}/storage"));
         paths.push(format!("{account}/users/{part}"));
         paths.push(format!("{account}/vmboxes/{part}"));
@@ -137,6 +155,7 @@ async fn snapshot(platform: &Platform, mailbox: &str) -> Value {
         format!("{account}/children"),
         format!("{account}/users"),
         format!("{account}/vmboxes"),
+        format!("{account}/ingest_keys"),
         format!("{mailbox}/messages"),
     ] {
         shown.push(platform.tenant.api.get(&path).await.data());

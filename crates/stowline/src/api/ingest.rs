@@ -1,0 +1,202 @@
+//! `/v2/ingest/{account}/…`: what switches send.
+//!
+//! Switches are not clients of the API. Their proof is an ingest key in whatever place they can put one: as a password of `Basic` authentication (or
+//! as its user, where a URL has room for one only), as a bearer, in `X-Auth-Token`, in the query. An admin's token will do as well. A body is what it
+//! is, whatever its type says; there is no envelope to read, and the verb is never tunnelled.
+//!
+//! Answers are in the envelope, without the token that would stand there otherwise: 201 for a file that is new, 200 for one that came before, 200 for
+//! every call record (`mod_xml_cdr` takes nothing else for success). All of them are durable then.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt;
+use http::HeaderValue;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, WWW_AUTHENTICATE};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use switches::facts;
+
+use super::error::Fault;
+use super::{Access, Call, Reply};
+use crate::app::accounts::{self, Account};
+use crate::app::auth::{self, Caller};
+use crate::app::ingest::{self, Aim, Kept, Parcel, Recorded};
+use crate::app::ingest_keys::{self, IngestKey};
+use crate::app::received::Sent;
+use crate::app::{App, Error};
+use plan::AccountId;
+
+mod body;
+
+pub(super) use body::Incoming;
+
+/// The first segment of all paths here.
+pub const PATH: &str = "ingest";
+
+/// Who sends.
+#[derive(Debug, Clone)]
+pub enum Sender {
+    /// Who has this key.
+    Key(IngestKey),
+    /// Who has a token.
+    Caller(Caller),
+}
+
+impl Sender {
+    /// Proves who sends.
+    ///
+    /// # Errors
+    /// 401, with the challenge that some clients wait for; 423 for a disabled account.
+    pub async fn of(app: &App, call: &Call) -> Result<Self, Fault> {
+        for presented in presented(call) {
+            let proven = if ingest_keys::looks_like_one(&presented) {
+                ingest_keys::authenticate(app, &presented).await.map(Self::Key)
+            } else {
+                auth::authenticate(app, &presented).await.map(Self::Caller)
+            };
+            match proven {
+                Err(Error::Unauthenticated) => {}
+                other => return Ok(other?),
+            }
+        }
+        Err(challenge())
+    }
+}
+
+/// The account with this id, for whom a sender may send what a route takes.
+///
+/// # Errors
+/// [`Error::Forbidden`], [`Error::NotFound`], [`Error::Locked`], [`Error::Unavailable`].
+pub(super) async fn admit(app: &App, sender: &Sender, access: Access, id: &AccountId) -> Result<Account, Error> {
+    let Access::Ingest(scope) = access else { return Err(Error::Forbidden) };
+    // Who has a key learns nothing of other accounts, not even whether they exist.
+    if matches!(sender, Sender::Key(key) if key.account != *id || !key.may(scope)) {
+        return Err(Error::Forbidden);
+    }
+    let account = accounts::get(app, id).await?;
+    if matches!(sender, Sender::Caller(caller) if !caller.administers(&account)) {
+        return Err(Error::Forbidden);
+    }
+    if account.enabled() { Ok(account) } else { Err(Error::Locked) }
+}
+
+fn challenge() -> Fault {
+    let mut fault = Fault::from(Error::Unauthenticated);
+    fault.headers.push((WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"stowline\"")));
+    fault
+}
+
+/// Everything in a request that may be a proof, the likeliest first.
+fn presented(call: &Call) -> Vec<String> {
+    let header = |name: &str| call.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let mut found = Vec::new();
+    found.extend(header("x-auth-token"));
+    found.extend(["token", "auth_token"].iter().filter_map(|name| call.query(name)).map(str::to_owned));
+    if let Some((scheme, rest)) =
+        header(AUTHORIZATION.as_str()).as_deref().and_then(|value| value.trim().split_once(' '))
+    {
+        match scheme.to_ascii_lowercase().as_str() {
+            "bearer" => found.push(rest.trim().to_owned()),
+            "basic" => found.extend(basic(rest).into_iter().flat_map(|(user, password)| [password, user])),
+            _ => {}
+        }
+    }
+    found.retain(|proof| !proof.is_empty());
+    found
+}
+
+/// User and password of `Basic` authentication.
+pub(super) fn basic(encoded: &str) -> Option<(String, String)> {
+    let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (user, password) = decoded.split_once(':').unwrap_or((&decoded, ""));
+    Some((user.to_owned(), password.to_owned()))
+}
+
+/// `PUT|POST /ingest/{account}/recordings/{name}`.
+pub async fn recording(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    let owner = said(facts::Kind::Recording, &call.query).remove("owner_id");
+    let aim = Aim::Recording { owner: owner.as_ref().and_then(Value::as_str).map(str::to_owned) };
+    file(app, call, aim).await
+}
+
+/// `PUT|POST /ingest/{account}/voicemail/{mailbox}/{name}`.
+pub async fn voicemail(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    let aim = Aim::mailbox(&app, call.account()?, call.param("mailbox")).await?;
+    file(app, call, aim).await
+}
+
+/// `PUT|POST /ingest/{account}/fax/{name}`.
+pub async fn fax(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    let owner = said(facts::Kind::Fax, &call.query).remove("owner_id");
+    let aim = Aim::Fax { owner: owner.as_ref().and_then(Value::as_str).map(str::to_owned) };
+    file(app, call, aim).await
+}
+
+fn said(kind: facts::Kind, pairs: &[(String, String)]) -> Map<String, Value> {
+    facts::of(kind, pairs)
+}
+
+async fn file(app: Arc<App>, mut call: Call, aim: Aim) -> Result<Reply, Fault> {
+    let name = call.param("name").to_owned();
+    let mut incoming = Incoming::open(&mut call, app.config.ingest.max_upload_size)?;
+    let (sent_as, stream) = incoming.file().await?;
+    let account = call.account()?;
+    let (kind, query) = (aim.kind(), call.query.clone());
+    let sent = Sent {
+        content_type: body::content_type(kind, &sent_as),
+        file_name: Some(&name),
+        limit: app.config.ingest.max_upload_size,
+    };
+    // A digest is of the whole body, which is the file only where it is no form.
+    let sha256 = if incoming.is_form() { None } else { digest(&call) };
+    let rest = async move {
+        // What stands beside the file in a form counts where the query is silent.
+        let fields = incoming.finish().await?;
+        Ok::<_, Fault>(said(kind, &[query, fields].concat()))
+    };
+    let parcel = Parcel { aim, name: &name, sent, sha256 };
+    let (kept, sha256) = ingest::file(&app, account, parcel, stream, rest).await?;
+    let data = json!({"id": kept.document.id.as_ref(), "name": name, "sha256": hex::encode(sha256), "new": kept.new});
+    Ok(if kept.new { Reply::created(data) } else { Reply::ok(data) })
+}
+
+/// The SHA-256 that `Content-Digest` says the body has, when it says one.
+fn digest(call: &Call) -> Option<[u8; 32]> {
+    let value = call.headers.get("content-digest")?.to_str().ok()?;
+    let encoded = value.split(',').find_map(|member| member.trim().strip_prefix("sha-256=:")?.strip_suffix(':'))?;
+    STANDARD.decode(encoded).ok()?.try_into().ok()
+}
+
+/// `POST|PUT /ingest/{account}/cdr`.
+pub async fn cdr(app: Arc<App>, mut call: Call) -> Result<Reply, Fault> {
+    let body = collect(&mut call).await?;
+    if digest(&call).is_some_and(|sent| sent != <[u8; 32]>::from(Sha256::digest(&body))) {
+        return Err(Error::invalid("content-digest", "mismatch", "other bytes arrived than were sent").into());
+    }
+    let data = match ingest::record(&app, call.account()?, &body).await? {
+        Recorded::Kept(Kept { document, new }) => json!({"id": document.id.as_ref(), "new": new}),
+        Recorded::Skipped(why) => json!({"skipped": why}),
+    };
+    Ok(Reply::ok(data))
+}
+
+/// The whole body of a call record.
+async fn collect(call: &mut Call) -> Result<Vec<u8>, Fault> {
+    let limit = ingest::LARGEST_RECORD;
+    let announced = call.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let Some(upload) = call.upload.take() else { return Ok(Vec::new()) };
+    let mut stream = upload.stream.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if announced.is_some_and(|length| length > limit) {
+        return Err(Error::TooLarge { limit }.into());
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        body.extend_from_slice(&chunk.map_err(|error| Error::Interrupted(error.to_string()))?);
+        if body.len() as u64 > limit {
+            return Err(Error::TooLarge { limit }.into());
+        }
+    }
+    Ok(body)
+}
