@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use rsipstack::EndpointBuilder;
 use rsipstack::dialog::dialog_layer::DialogLayer;
-use rsipstack::sip::{Auth, Method, Param, Scheme, Uri};
+use rsipstack::sip::{Auth, Method, Param, Request, Scheme, Uri};
 use rsipstack::transaction::endpoint::{EndpointInnerRef, EndpointOption};
-use rsipstack::transaction::{Endpoint, TransactionReceiver};
+use rsipstack::transaction::key::{TransactionKey, TransactionRole};
+use rsipstack::transaction::{Endpoint, TransactionReceiver, TransactionTimer};
 use rsipstack::transport::channel::ChannelConnection;
 use rsipstack::transport::udp::UdpConnection;
 use rsipstack::transport::{SipAddr, SipConnection, TransportLayer};
@@ -159,6 +160,7 @@ impl Agent {
         });
         shared.tasks.spawn(run(endpoint));
         shared.tasks.spawn(dispatch(shared.clone(), incoming));
+        shared.tasks.spawn(keep_time(shared.endpoint.clone(), stop.clone()));
         let streams = Streams::new(shared.endpoint.clone(), door, shared.tasks.clone(), stop);
         for listener in sockets.listeners {
             advertise(&shared, &listener).await?;
@@ -216,6 +218,24 @@ fn timers(round_trip: Duration) -> EndpointOption {
 
 async fn run(endpoint: Endpoint) {
     endpoint.serve().await;
+}
+
+/// Wakes the stack's timers ten times a second. A timer that is set in the moment in which they fall asleep is missed by them until something
+/// wakes them (there is a gap between their look at the list and their waiting for news of it); so it is late by no more than this.
+async fn keep_time(endpoint: EndpointInnerRef, stop: CancellationToken) {
+    const NOBODYS: &str = "OPTIONS sip:nobody SIP/2.0\r\nVia: SIP/2.0/UDP nobody;branch=z9hG4bKnobody\r\nFrom: <sip:nobody>;tag=nobody\r\n\
+                           To: <sip:nobody>\r\nCall-ID: nobody\r\nCSeq: 1 OPTIONS\r\n\r\n";
+    let request = Request::try_from(NOBODYS);
+    let Some(key) =
+        request.ok().and_then(|request| TransactionKey::from_request(&request, TransactionRole::Client).ok())
+    else {
+        return;
+    };
+    let mut beats = tokio::time::interval(Duration::from_millis(100));
+    while stop.run_until_cancelled(beats.tick()).await.is_some() {
+        let far = endpoint.timers.timeout(Duration::from_secs(3_600), TransactionTimer::TimerCleanup(key.clone()));
+        endpoint.timers.cancel(far);
+    }
 }
 
 /// Gives each request that begins a transaction a task.

@@ -18,7 +18,7 @@ use crate::answerer::{About, Caller, Password};
 use crate::error::{Error, ErrorKind};
 use crate::line::{self, Call, Line};
 use crate::party::Party;
-use crate::sdp::{self, Local, Menu, OurKeys, Session};
+use crate::sdp::{self, Local, Menu, Session};
 use crate::transport::{Listen, Transport};
 use crate::{SDP, digest};
 
@@ -69,8 +69,8 @@ impl Agent {
         let port = rtp.port().map_err(|error| Error::caused(ErrorKind::NoPort, error))?;
         let address = shared.address_for(peer.address.ip())?;
         let local = Local { address, port, session: rand::random::<u64>() >> 2, version: 1 };
-        let keys = dial.protected.then(OurKeys::random);
-        let offer = sdp::offer(menu, &local, keys.clone());
+        let key = dial.protected.then(sdp::new_key);
+        let offer = sdp::offer(menu, &local, key.as_ref());
         let from = named(&dial.from)?;
         let mut contact = shared.contact(peer, from.1.user())?;
         contact.auth.get_or_insert_with(|| Auth { user: "stowline".to_owned(), password: None });
@@ -103,7 +103,7 @@ impl Agent {
         line.acknowledged.send_replace(true);
         shared.tasks.spawn(line::follow(shared.clone(), line.clone(), follow));
         let settled = Session::parse(&answer).map_err(|_| sdp::Refusal::Unfit);
-        let settled = settled.and_then(|answer| sdp::settle(&answer, menu, keys.as_ref()));
+        let settled = settled.and_then(|answer| sdp::settle(&answer, menu, key.as_ref()));
         let media = match settled {
             Ok(media) => line.begin(menu.clone(), local, rtp.clone(), media),
             Err(refusal) => {

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use crate::agent::Shared;
 use crate::answerer::About;
 use crate::rtp::Rtp;
-use crate::sdp::{self, Local, Media, Menu, Protection, Refusal, Session};
+use crate::sdp::{self, Local, Media, Menu, Refusal, Session};
 
 /// Keys that were pressed and are not yet taken.
 const KEYS: usize = 64;
@@ -98,20 +98,16 @@ impl Line {
         let Terms { menu, local, media, .. } = terms.as_mut()?;
         local.version += 1;
         let media = media.borrow();
-        let running = Menu {
-            voices: vec![media.voice.clone()],
-            keys: media.keys.map_or(menu.keys, |(number, _)| number),
-            ..menu.clone()
-        };
-        Some(sdp::offer(&running, local, media.protection.as_ref().map(Protection::ours)))
+        let running = Menu { codecs: vec![media.voice.codec], ..menu.clone() };
+        Some(sdp::offer(&running, local, media.protection.as_ref().map(|protection| &protection.ours)))
     }
 
     /// Goes by the answer to [`Line::reoffer`].
     pub(crate) fn resettle(&self, answer: &Session) -> Result<(), Refusal> {
         let terms = self.terms();
         let Terms { menu, rtp, media, .. } = terms.as_ref().ok_or(Refusal::Unfit)?;
-        let keys = media.borrow().protection.as_ref().map(Protection::ours);
-        let agreed = sdp::settle(answer, menu, keys.as_ref())?;
+        let key = media.borrow().protection.as_ref().map(|protection| protection.ours.clone());
+        let agreed = sdp::settle(answer, menu, key.as_ref())?;
         rtp.aim(agreed.remote, agreed.direction.sends());
         media.send_replace(agreed);
         Ok(())

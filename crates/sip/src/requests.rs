@@ -158,7 +158,7 @@ async fn prepare(
         },
     };
     let about = Arc::new(about(&transaction.original, target, peer, caller));
-    let Some((dialog, states)) = open(shared, transaction, peer)? else {
+    let Some((dialog, states)) = open(shared, transaction, peer) else {
         transaction.reply(StatusCode::BadRequest).await?;
         return Ok(None);
     };
@@ -217,21 +217,20 @@ fn open(
     shared: &Arc<Shared>,
     transaction: &mut Transaction,
     peer: Listen,
-) -> rsipstack::Result<Option<(InviteDialog, DialogStateReceiver)>> {
-    let contacts = transaction.original.typed_contact_headers();
-    let Some(contact) = contacts.ok().and_then(|contacts| contacts.into_iter().next()) else { return Ok(None) };
+) -> Option<(InviteDialog, DialogStateReceiver)> {
+    let contact = transaction.original.typed_contact_headers().ok()?.into_iter().next()?;
     if behind_translator(&transaction.original, peer) {
         // The address that it gives is of a network that we are not in.
         let uri = Uri { host_with_port: peer.address.into(), ..contact.uri };
         transaction.original.headers.unique_push(Header::Contact(Contact::from(format!("<{uri}>"))));
     }
-    let Ok(own) = shared.contact(peer, transaction.original.uri.user()) else { return Ok(None) };
+    let own = shared.contact(peer, transaction.original.uri.user()).ok()?;
     let (sender, states) = shared.layer.new_dialog_state_channel();
     match shared.layer.get_or_create_server_invite(transaction, sender, None, Some(own)) {
-        Ok(dialog) => Ok(Some((dialog, states))),
+        Ok(dialog) => Some((dialog, states)),
         Err(error) => {
             tracing::debug!(error = %crate::Error::from(error), "an INVITE makes no dialog");
-            Ok(None)
+            None
         }
     }
 }

@@ -6,12 +6,14 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use voice::Codec;
+
 mod crypto;
 mod negotiation;
 #[cfg(test)]
 mod tests;
 
-pub use crypto::{Keys, OurKeys, Protection, Suite};
+pub use crypto::{Protection, new_key};
 pub use negotiation::{Local, Media, Menu, Refusal, answer, offer, settle};
 
 /// The largest description that is read.
@@ -44,7 +46,6 @@ struct Stream {
     direction: Option<Direction>,
     ptime: Option<u16>,
     maps: Vec<(u8, String)>,
-    parameters: Vec<(u8, String)>,
     crypto: Vec<String>,
     rtcp_mux: bool,
 }
@@ -111,15 +112,11 @@ impl FromStr for Direction {
     }
 }
 
-/// A format that a stream may have: a payload type and what it means.
+/// A format that a stream may have: a payload type, and what it means as in `a=rtpmap`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Format {
-    /// The number in RTP.
-    pub payload_type: u8,
-    /// As in `a=rtpmap`: `PCMU/8000`, `opus/48000/2`.
-    pub encoding: String,
-    /// As in `a=fmtp`, where there is one.
-    pub parameters: Option<String>,
+struct Format {
+    payload_type: u8,
+    encoding: String,
 }
 
 impl Session {
@@ -210,7 +207,6 @@ impl Session {
         };
         match name.to_ascii_lowercase().as_str() {
             "rtpmap" => stream.maps.extend(numbered()),
-            "fmtp" => stream.parameters.extend(numbered()),
             "ptime" => stream.ptime = value.trim().parse().ok(),
             "crypto" => stream.crypto.push(value.to_owned()),
             "rtcp-mux" => stream.rtcp_mux = true,
@@ -224,15 +220,10 @@ impl Stream {
     fn formats(&self) -> impl Iterator<Item = Format> {
         self.formats.iter().filter_map(|format| {
             let payload_type = format.parse::<u8>().ok().filter(|number| *number < 128)?;
-            let named = self.maps.iter().find(|(number, _)| *number == payload_type);
-            let encoding = match (named, payload_type) {
-                (Some((_, encoding)), _) => encoding.clone(),
-                (None, 0) => "PCMU/8000".to_owned(),
-                (None, 8) => "PCMA/8000".to_owned(),
-                _ => return None,
-            };
-            let parameters = self.parameters.iter().find(|(number, _)| *number == payload_type);
-            Some(Format { payload_type, encoding, parameters: parameters.map(|(_, text)| text.clone()) })
+            let named =
+                self.maps.iter().find(|(number, _)| *number == payload_type).map(|(_, encoding)| encoding.clone());
+            let encoding = named.or_else(|| Codec::from_static(payload_type).map(Codec::rtpmap))?;
+            Some(Format { payload_type, encoding })
         })
     }
 
@@ -244,15 +235,4 @@ impl Stream {
             _ => None,
         }
     }
-}
-
-/// Whether two encodings are one: names without regard to case, the clock, channels (1 where none are named).
-fn same_encoding(one: &str, other: &str) -> bool {
-    let parts = |text: &str| {
-        let mut parts = text.trim().split('/');
-        let name = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let clock = parts.next().unwrap_or("8000").trim().to_owned();
-        (name, clock, parts.next().unwrap_or("1").trim().to_owned())
-    };
-    parts(one) == parts(other)
 }

@@ -6,16 +6,21 @@
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use super::crypto::{OurKeys, Protection};
-use super::{Direction, Format, Session, Stream, same_encoding};
+use voice::srtp::Crypto;
+use voice::{Codec, Voice};
+
+use super::crypto::{self, Protection};
+use super::{Direction, Format, Session, Stream};
+
+/// The payload types that we offer where there is no fixed one: from here on for voices, and for keys.
+const DYNAMIC: u8 = 96;
+const KEYS: u8 = 101;
 
 /// What we can do.
 #[derive(Debug, Clone)]
 pub struct Menu {
-    /// Formats for the voice, the dearest first; the payload types are what we offer.
-    pub voices: Vec<Format>,
-    /// The payload type under which we offer keys of a telephone.
-    pub keys: u8,
+    /// Codecs for the voice, the dearest first.
+    pub codecs: Vec<Codec>,
     /// Milliseconds of sound in a packet.
     pub ptime: u16,
     /// Which way the sound may go, seen from us.
@@ -36,16 +41,14 @@ pub struct Local {
 }
 
 /// What was agreed on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Media {
     /// Where the other wants its sound; none while it wants none.
     pub remote: Option<SocketAddr>,
     /// What the other named as its address: packets come from there, or from behind a translator.
     pub announced: Option<IpAddr>,
-    /// The voice.
-    pub voice: Format,
-    /// Keys of a telephone: payload type and clock.
-    pub keys: Option<(u8, u32)>,
+    /// The voice, and the keys of a telephone beside it: codec and payload types.
+    pub voice: Voice,
     /// Milliseconds of sound in a packet, as the other wishes.
     pub ptime: u16,
     /// Which way the sound goes, seen from us.
@@ -104,39 +107,41 @@ fn consider(
     }
     let protected = stream.is_protected().ok_or(Refusal::NoProtection)?;
     let offered: Vec<Format> = stream.formats().collect();
-    // A format that runs stays, whatever else the other could do by now.
-    let running = before.map(|before| &before.voice);
-    let voice = running.into_iter().chain(&menu.voices).find_map(|ours| {
-        let theirs = offered.iter().find(|theirs| same_encoding(&theirs.encoding, &ours.encoding))?;
-        Some(Format { parameters: ours.parameters.clone(), ..theirs.clone() })
-    });
-    let voice = voice.ok_or(Refusal::NoFormat)?;
+    // A codec that runs stays, whatever else the other could do by now.
+    let running = before.map(|before| &before.voice.codec);
+    let found = running.into_iter().chain(&menu.codecs).find_map(|ours| chosen(&offered, *ours));
+    let voice = found.ok_or(Refusal::NoFormat)?;
     let protection = Protection::accept(&stream.crypto, before.and_then(|before| before.protection.as_ref()));
     if protected && protection.is_none() {
         return Err(Refusal::NoProtection);
     }
-    let keys = telephone_events(&offered, &voice);
-    Ok(agreed(offer, stream, index, voice, keys, protection, menu))
+    Ok(agreed(offer, stream, index, voice, protection, menu))
+}
+
+/// This codec as it is offered, with the keys beside it.
+fn chosen(offered: &[Format], codec: Codec) -> Option<Voice> {
+    let format = offered.iter().find(|format| Codec::from_rtpmap(&format.encoding) == Some(codec))?;
+    let telephone_event = telephone_events(offered, codec);
+    Some(Voice { codec, payload_type: format.payload_type, telephone_event })
 }
 
 /// Keys with the clock of the voice, else with any.
-fn telephone_events(formats: &[Format], voice: &Format) -> Option<(u8, u32)> {
-    let clock = |format: &Format| format.encoding.split('/').nth(1).and_then(|clock| clock.trim().parse::<u32>().ok());
+fn telephone_events(formats: &[Format], codec: Codec) -> Option<(u8, u32)> {
     let events = || {
-        formats
-            .iter()
-            .filter(|format| format.encoding.to_ascii_lowercase().starts_with("telephone-event/"))
-            .filter_map(|format| Some((format.payload_type, clock(format)?)))
+        formats.iter().filter_map(|format| {
+            let (name, clock) = format.encoding.split_once('/')?;
+            let clock = clock.split('/').next()?.trim().parse::<u32>().ok().filter(|clock| *clock > 0)?;
+            name.trim().eq_ignore_ascii_case("telephone-event").then_some((format.payload_type, clock))
+        })
     };
-    events().find(|(_, ticks)| Some(*ticks) == clock(voice)).or_else(|| events().next())
+    events().find(|(_, clock)| *clock == codec.clock_rate()).or_else(|| events().next())
 }
 
 fn agreed(
     session: &Session,
     stream: &Stream,
     index: usize,
-    voice: Format,
-    keys: Option<(u8, u32)>,
+    voice: Voice,
     protection: Option<Protection>,
     menu: &Menu,
 ) -> Media {
@@ -149,7 +154,6 @@ fn agreed(
         remote: announced.filter(|_| stream.port != 0).map(|address| SocketAddr::new(address, stream.port)),
         announced,
         voice,
-        keys,
         ptime: stream.ptime.filter(|ptime| (10..=200).contains(ptime)).unwrap_or(menu.ptime),
         direction: Direction::of(sends, receives),
         protection,
@@ -168,10 +172,10 @@ fn written(offer: &Session, media: &Media, menu: &Menu, local: &Local) -> String
             continue;
         }
         let port = if stream.port == 0 { 0 } else { local.port };
-        let voices = std::slice::from_ref(&media.voice);
-        voice(&mut text, port, &stream.profile, voices, media.keys, menu.ptime);
+        let Voice { codec, payload_type, telephone_event } = media.voice;
+        voice(&mut text, port, &stream.profile, &[(payload_type, codec)], telephone_event, menu.ptime);
         if let Some(protection) = &media.protection {
-            text.push_str(&protection.line());
+            text.push_str(&crypto::line(&protection.ours));
         }
         if media.rtcp_mux {
             text.push_str("a=rtcp-mux\r\n");
@@ -181,14 +185,17 @@ fn written(offer: &Session, media: &Media, menu: &Menu, local: &Local) -> String
     text
 }
 
-/// Writes an offer: with keys nothing but a protected voice, without them nothing protected.
+/// Writes an offer: with a key nothing but a protected voice, without one nothing protected.
 #[must_use]
-pub fn offer(menu: &Menu, local: &Local, keys: Option<OurKeys>) -> String {
+pub fn offer(menu: &Menu, local: &Local, key: Option<&Crypto>) -> String {
     let mut text = head(local);
-    let profile = if keys.is_some() { "RTP/SAVP" } else { "RTP/AVP" };
-    voice(&mut text, local.port, profile, &menu.voices, Some((menu.keys, 8_000)), menu.ptime);
-    if let Some(keys) = keys {
-        text.push_str(&keys.line(1));
+    let profile = if key.is_some() { "RTP/SAVP" } else { "RTP/AVP" };
+    let dynamic = (DYNAMIC..).filter(|number| *number != KEYS);
+    let numbered = |(codec, free): (Codec, u8)| (codec.static_payload_type().unwrap_or(free), codec);
+    let voices: Vec<(u8, Codec)> = menu.codecs.iter().copied().zip(dynamic).map(numbered).collect();
+    voice(&mut text, local.port, profile, &voices, Some((KEYS, 8_000)), menu.ptime);
+    if let Some(key) = key {
+        text.push_str(&crypto::line(key));
     }
     let _ = write!(text, "a={}\r\n", menu.direction.attribute());
     text
@@ -198,23 +205,22 @@ pub fn offer(menu: &Menu, local: &Local, keys: Option<OurKeys>) -> String {
 ///
 /// # Errors
 /// [`Refusal`] when it declines, or does not fit.
-pub fn settle(answer: &Session, menu: &Menu, keys: Option<&OurKeys>) -> Result<Media, Refusal> {
+pub fn settle(answer: &Session, menu: &Menu, key: Option<&Crypto>) -> Result<Media, Refusal> {
     let stream = answer.streams.first().filter(|stream| stream.kind == "audio").ok_or(Refusal::Unfit)?;
     if stream.port == 0 {
         return Err(Refusal::NoVoice);
     }
     let formats: Vec<Format> = stream.formats().collect();
-    let known = |theirs: &Format| menu.voices.iter().any(|ours| same_encoding(&theirs.encoding, &ours.encoding));
-    let voice = formats.iter().find(|format| known(format)).cloned().ok_or(Refusal::NoFormat)?;
-    let protection = match keys {
+    let known = |theirs: &Format| Codec::from_rtpmap(&theirs.encoding).filter(|codec| menu.codecs.contains(codec));
+    let voice = formats.iter().find_map(known).and_then(|codec| chosen(&formats, codec)).ok_or(Refusal::NoFormat)?;
+    let protection = match key {
         Some(ours) => {
             let agreed = Protection::agree(&stream.crypto, ours);
             Some(agreed.ok_or(Refusal::NoProtection)?)
         }
         None => None,
     };
-    let events = telephone_events(&formats, &voice);
-    Ok(agreed(answer, stream, 0, voice, events, protection, menu))
+    Ok(agreed(answer, stream, 0, voice, protection, menu))
 }
 
 fn head(local: &Local) -> String {
@@ -223,17 +229,14 @@ fn head(local: &Local) -> String {
     format!("v=0\r\no=- {session} {version} IN {family} {address}\r\ns=-\r\nc=IN {family} {address}\r\nt=0 0\r\n")
 }
 
-fn voice(text: &mut String, port: u16, profile: &str, voices: &[Format], keys: Option<(u8, u32)>, ptime: u16) {
+fn voice(text: &mut String, port: u16, profile: &str, voices: &[(u8, Codec)], keys: Option<(u8, u32)>, ptime: u16) {
     let _ = write!(text, "m=audio {port} {profile}");
-    for number in voices.iter().map(|format| format.payload_type).chain(keys.map(|(number, _)| number)) {
+    for number in voices.iter().map(|(number, _)| *number).chain(keys.map(|(number, _)| number)) {
         let _ = write!(text, " {number}");
     }
     text.push_str("\r\n");
-    for Format { payload_type, encoding, parameters } in voices {
-        let _ = write!(text, "a=rtpmap:{payload_type} {encoding}\r\n");
-        if let Some(parameters) = parameters {
-            let _ = write!(text, "a=fmtp:{payload_type} {parameters}\r\n");
-        }
+    for (number, codec) in voices {
+        let _ = write!(text, "a=rtpmap:{number} {}\r\n", codec.rtpmap());
     }
     if let Some((number, clock)) = keys {
         let _ = write!(text, "a=rtpmap:{number} telephone-event/{clock}\r\na=fmtp:{number} 0-15\r\n");

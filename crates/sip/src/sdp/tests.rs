@@ -2,16 +2,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use proptest::prelude::*;
+use voice::{Codec, Voice};
 
 use super::*;
 
-fn format(payload_type: u8, encoding: &str) -> Format {
-    Format { payload_type, encoding: encoding.into(), parameters: None }
-}
-
 fn menu() -> Menu {
-    let voices = vec![format(0, "PCMU/8000"), format(8, "PCMA/8000"), format(96, "opus/48000/2")];
-    Menu { voices, keys: 101, ptime: 20, direction: Direction::Both }
+    Menu { codecs: Codec::ALL.to_vec(), ptime: 20, direction: Direction::Both }
 }
 
 fn local() -> Local {
@@ -48,15 +44,16 @@ fn what_is_agreed_on_is_seen_from_us() {
     let text = "v=0\r\nc=IN IP4 203.0.113.4\r\nm=audio 31002 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\na=ptime:30\r\n";
     let (_, media) = answer(&session(text), &menu(), &local(), None).unwrap();
     assert_eq!(media.remote, "203.0.113.4:31002".parse::<SocketAddr>().ok());
-    assert_eq!((media.voice.payload_type, media.keys, media.ptime), (8, Some((101, 8_000)), 30));
-    assert_eq!((media.direction, media.protection), (Direction::Both, None));
+    let voice = Voice { codec: Codec::Pcma, payload_type: 8, telephone_event: Some((101, 8_000)) };
+    assert_eq!((media.voice, media.ptime), (voice, 30));
+    assert_eq!(media.direction, Direction::Both);
+    assert!(media.protection.is_none());
 }
 
 #[test]
 fn a_hold_and_its_end_keep_what_runs() {
     let talk = "v=0\nc=IN IP4 203.0.113.4\nm=audio 31002 RTP/AVP 8 0\n";
-    let (_, media) =
-        answer(&session(talk), &Menu { voices: vec![format(8, "PCMA/8000")], ..menu() }, &local(), None).unwrap();
+    let (_, media) = answer(&session(talk), &Menu { codecs: vec![Codec::Pcma], ..menu() }, &local(), None).unwrap();
     for (line, direction) in [
         ("a=sendonly", Direction::Receive),
         ("a=inactive", Direction::Neither),
@@ -65,7 +62,7 @@ fn a_hold_and_its_end_keep_what_runs() {
     ] {
         let (text, held) = answer(&session(&format!("{talk}{line}\n")), &menu(), &local(), Some(&media)).unwrap();
         assert_eq!(held.direction, direction, "{line}");
-        assert_eq!(held.voice.encoding, "PCMA/8000", "the format that runs stays");
+        assert_eq!(held.voice.codec, Codec::Pcma, "the codec that runs stays");
         assert!(text.contains(&format!("a={}\r\n", direction.attribute())), "{text}");
     }
     let gone = "v=0\nc=IN IP4 203.0.113.4\nm=audio 0 RTP/AVP 8\n";
@@ -76,31 +73,32 @@ fn a_hold_and_its_end_keep_what_runs() {
 
 #[test]
 fn keys_are_exchanged_and_kept() {
-    let offer_text = offer(&menu(), &local(), Some(OurKeys::random()));
-    assert!(offer_text.contains("RTP/SAVP 0 8 96 101\r\n"), "{offer_text}");
-    let (text, theirs) = answer(&session(&offer_text), &menu(), &local(), None).unwrap();
-    let there = theirs.protection.clone().unwrap();
-    assert_eq!(there.suite, Suite::AesCm128Sha1Tag80);
-    assert_eq!(there.ours.bytes().len(), 30);
-    assert!(!format!("{theirs:?}").contains(&format!("{:?}", there.ours.bytes())), "keys do not print");
-    let (again, kept) = answer(&session(&offer_text), &menu(), &local(), Some(&theirs)).unwrap();
-    assert_eq!(again, text, "the same keys are used again");
-    assert_eq!(kept.protection.unwrap().ours, there.ours);
+    let offer_text = offer(&menu(), &local(), Some(&new_key()));
+    assert!(offer_text.contains("RTP/SAVP 0 8 98 101\r\n"), "{offer_text}");
+    let (text, agreed) = answer(&session(&offer_text), &menu(), &local(), None).unwrap();
+    let line = agreed.protection.as_ref().unwrap().ours.to_sdp();
+    assert!(text.contains(&format!("a=crypto:{}\r\n", *line)), "{text}");
+    let key = line.split("inline:").nth(1).unwrap();
+    assert!(!format!("{agreed:?}").contains(key), "keys do not print");
+    let (again, _) = answer(&session(&offer_text), &menu(), &local(), Some(&agreed)).unwrap();
+    assert_eq!(again, text, "the same key is used again");
 }
 
 #[test]
 fn an_offer_and_its_answer_agree() {
-    let keys = OurKeys::random();
-    for keys in [None, Some(keys)] {
-        let text = offer(&menu(), &local(), keys.clone());
+    for key in [None, Some(new_key())] {
+        let text = offer(&menu(), &local(), key.as_ref());
         let there = Local { address: IpAddr::from([203, 0, 113, 4]), port: 31_002, ..local() };
         let (reply, theirs) = answer(&session(&text), &menu(), &there, None).unwrap();
-        let ours = settle(&session(&reply), &menu(), keys.as_ref()).unwrap();
+        let ours = settle(&session(&reply), &menu(), key.as_ref()).unwrap();
         assert_eq!(ours.remote, "203.0.113.4:31002".parse().ok());
-        assert_eq!((ours.voice, ours.keys), (theirs.voice, theirs.keys));
+        assert_eq!(ours.voice, theirs.voice);
         match (ours.protection, theirs.protection) {
-            (Some(ours), Some(theirs)) => assert!(ours.ours == theirs.theirs && ours.theirs == theirs.ours),
-            (None, None) => assert!(keys.is_none()),
+            (Some(ours), Some(theirs)) => {
+                assert_eq!(*ours.ours.to_sdp(), *theirs.theirs.to_sdp());
+                assert_eq!(*ours.theirs.to_sdp(), *theirs.ours.to_sdp());
+            }
+            (None, None) => assert!(key.is_none()),
             _ => panic!("one side is protected"),
         }
     }
@@ -108,7 +106,7 @@ fn an_offer_and_its_answer_agree() {
 
 #[test]
 fn answers_that_do_not_fit_are_refused() {
-    let keys = OurKeys::random();
+    let key = new_key();
     for (text, refusal) in [
         ("v=0\n", Refusal::Unfit),
         ("v=0\nm=video 1 RTP/AVP 97\n", Refusal::Unfit),
@@ -116,7 +114,7 @@ fn answers_that_do_not_fit_are_refused() {
         ("v=0\nm=audio 9 RTP/AVP 18\n", Refusal::NoFormat),
         ("v=0\nm=audio 9 RTP/SAVP 0\n", Refusal::NoProtection),
     ] {
-        assert_eq!(settle(&session(text), &menu(), Some(&keys)).unwrap_err(), refusal, "{text}");
+        assert_eq!(settle(&session(text), &menu(), Some(&key)).unwrap_err(), refusal, "{text}");
     }
 }
 
@@ -142,11 +140,11 @@ fn what_is_no_description_is_refused() {
 proptest! {
     #[test]
     fn nothing_upsets_the_reader(text in "(v=0\n)?([mcaov]=[ -~]{0,60}\n|a=(rtpmap|fmtp|crypto|ptime):[ -~]{0,60}\n|m=audio [0-9]{1,6} RTP/S?AVP [0-9 ]{0,12}\n){0,12}") {
-        if let Ok(offer) = Session::parse(text.as_bytes()) {
-            if let Ok((reply, _)) = answer(&offer, &menu(), &local(), None) {
-                let read = Session::parse(reply.as_bytes()).unwrap();
-                prop_assert_eq!(read.streams.len(), offer.streams.len(), "an answer has a stream for each of the offer");
-            }
+        if let Ok(offer) = Session::parse(text.as_bytes())
+            && let Ok((reply, _)) = answer(&offer, &menu(), &local(), None)
+        {
+            let read = Session::parse(reply.as_bytes()).unwrap();
+            prop_assert_eq!(read.streams.len(), offer.streams.len(), "an answer has a stream for each of the offer");
         }
     }
 

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sip::sdp::Menu;
 use sip::{Agent, End, ErrorKind, Settings, Transport};
+
+use voice::{Codec, Voice};
 
 use crate::desk::{Desk, answering, dial, menu, on, telephone, to, until, until_idle};
 
@@ -25,8 +28,8 @@ async fn a_call_over(transport: Transport) {
     let desk = Desk::new();
     let (agent, phone) = (answering(desk.clone()).await, telephone().await);
     let call = dial(&phone, &to(&agent, "1001", transport)).await.unwrap();
-    assert_eq!(call.media().borrow().voice.encoding, "PCMU/8000");
-    assert_eq!(call.media().borrow().keys, Some((101, 8_000)));
+    let voice = Voice { codec: Codec::Pcmu, payload_type: 0, telephone_event: Some((101, 8_000)) };
+    assert_eq!(call.media().borrow().voice, voice);
     hears_echo(&call).await;
     let id = call.about().call_id.clone();
     call.hang_up().await;
@@ -69,7 +72,7 @@ async fn a_call_over_tls_with_a_protected_voice() {
     wanted.tls = Some(sip::tls_client(chain.as_bytes()).unwrap());
     let call = dial(&phone, &wanted).await.unwrap();
     let agreed = call.media().borrow().protection.clone().unwrap();
-    assert_ne!(agreed.ours, agreed.theirs);
+    assert_ne!(*agreed.ours.to_sdp(), *agreed.theirs.to_sdp());
     hears_echo(&call).await;
     // The desk hangs up over the same connection: nobody listens at the phone.
     drop(call);
@@ -104,10 +107,7 @@ async fn refusals_have_their_statuses() {
 #[tokio::test]
 async fn voices_that_nobody_here_knows_are_refused() {
     let (agent, phone) = (answering(Desk::new()).await, telephone().await);
-    let mut strange = menu();
-    strange.voices.truncate(1);
-    strange.voices[0].encoding = "G729/8000".into();
-    strange.voices[0].payload_type = 18;
+    let strange = Menu { codecs: vec![Codec::Opus], ..menu() };
     let told = tokio::sync::mpsc::unbounded_channel().0;
     let error = phone.dial(&to(&agent, "1001", Transport::Udp), &strange, told).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Declined(488, _)), "{error}");

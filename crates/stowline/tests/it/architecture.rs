@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("delivery", &["groupcommit"]),
     ("connections", &["groupcommit", "plan"]),
     ("attachments", &["outbound", "plan"]),
+    ("sip", &["voice"]),
     ("switches", &[]),
     ("stowline", &["attachments", "connections", "delivery", "outbound", "plan", "switches", "uploader"]),
     ("uploader", &[]),
