@@ -1,15 +1,27 @@
 //! Whether an address can be listened on, said before anything else is started.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 /// Fails with a sentence for people when `address` cannot be bound; `flag` is the option that chooses another.
 ///
 /// # Errors
 /// The port is taken, or the address is not this machine's.
 pub fn check(address: SocketAddr, whose: &str, flag: &str) -> anyhow::Result<()> {
-    match TcpListener::bind(address) {
-        Ok(_) => Ok(()),
+    tell(TcpListener::bind(address).map(drop), address, whose, flag)
+}
+
+/// The same for datagrams.
+///
+/// # Errors
+/// The port is taken, or the address is not this machine's.
+pub fn check_udp(address: SocketAddr, whose: &str, flag: &str) -> anyhow::Result<()> {
+    tell(UdpSocket::bind(address).map(drop), address, whose, flag)
+}
+
+fn tell(bound: std::io::Result<()>, address: SocketAddr, whose: &str, flag: &str) -> anyhow::Result<()> {
+    match bound {
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::AddrInUse => anyhow::bail!(
             "port {port} is taken: another program listens on {address}, where {whose} should listen.\n\
              Stop that program, or choose another port: cargo demo -- {flag} {ip}:{other}   (port 0 takes a free one)",

@@ -13,11 +13,20 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use testkit::{Answer, Api, Program, S3Server, VOICEMAIL_WAV};
 
+mod telephone;
+
 const BUCKET: &str = "my_kazoo_bucket_name";
 const HANDLER: &str = "e3e26e06a4b1465599e6dc9e1516fd8b";
 const S3_KEY: &str = "AKIADEMODEMODEMODEMO";
 const S3_SECRET: &str = "demo/secret+of+the+demo+bucket/0123456789";
-const CONFIG: &str = "# The bucket is on this machine; handlers may not reach loopback addresses otherwise.\n[egress]\nallow = [\"127.0.0.0/8\"]\n";
+
+/// What differs from the defaults.
+fn config(sip: SocketAddr) -> String {
+    format!(
+        "# The bucket is on this machine; handlers may not reach loopback addresses otherwise.\n[egress]\nallow = [\"127.0.0.0/8\"]\n\
+         # Telephones on this machine may call, without a password.\n[sip]\nlisten = \"{sip}\"\ntrusted_peers = [\"127.0.0.0/8\", \"::1\"]\n"
+    )
+}
 
 /// Account, realm, user and password of the two accounts.
 const MASTER: [&str; 4] = ["demo", "demo.sip.example", "admin", "correct-horse"];
@@ -34,6 +43,8 @@ pub struct Stage {
     pub listen: SocketAddr,
     /// Where the S3 server listens.
     pub s3_listen: SocketAddr,
+    /// Where calls are taken.
+    pub sip_listen: SocketAddr,
 }
 
 /// The walk, with both servers running.
@@ -74,10 +85,11 @@ impl Walk {
         story.say(&format!("An S3-compatible server (s3s-fs) at {}, with an empty bucket {BUCKET}.", s3.url()));
         let data = stage.folder.join("data");
         story.say("stowline itself, with this configuration:");
-        story.say(&CONFIG.lines().map(|line| format!("    {line}\n")).collect::<String>());
+        let config = config(stage.sip_listen);
+        story.say(&config.lines().map(|line| format!("    {line}\n")).collect::<String>());
         let program = Program::builder()
             .binary(&stage.binary)
-            .config(CONFIG)
+            .config(&config)
             .data_dir(&data)
             .listen(&stage.listen.to_string())
             .start()?;
@@ -107,7 +119,8 @@ impl Walk {
         let mailbox = self.create_mailbox().await?;
         let message = self.leave_voicemail(&mailbox).await?;
         self.nothing_waits().await?;
-        self.read_back(&mailbox, &message).await
+        self.read_back(&mailbox, &message).await?;
+        self.leave_voicemail_by_telephone().await
     }
 
     fn accounts(&mut self) -> anyhow::Result<()> {
@@ -340,6 +353,10 @@ impl Walk {
         story.say("A wrong secret is refused before it is saved:");
         let wrong = json!({"data": {"attachments": {HANDLER: {"settings": {"secret": "wrong"}}}}});
         story.curl("PATCH", &format!("{base}/storage"), true, &format!("-d {}", quoted(&wrong)));
+        story.say("Anything that speaks SIP may call the mailbox: a softphone, sipp, or");
+        if let Some(place) = self.calls() {
+            story.command(&self.call_command(&place));
+        }
         story.say("What else an administrator can do:");
         story.command(&format!("{} --help", self.sup_command()));
     }

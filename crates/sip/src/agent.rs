@@ -192,7 +192,7 @@ impl Agent {
     }
 
     /// Takes no more calls, lets those that run end, but not for longer than `patience`, and stops.
-    pub async fn stop(self, patience: Duration) {
+    pub async fn stop(&self, patience: Duration) {
         self.drain();
         self.shared.calls.close();
         if tokio::time::timeout(patience, self.shared.calls.wait()).await.is_err() {

@@ -40,7 +40,7 @@ pub use invitation::{Invitation, Rejection};
 pub use line::{Call, End};
 pub use party::Party;
 pub use rtp::Rtp;
-pub use transport::{Listen, Transport, tls_client, tls_server};
+pub use transport::{Listen, Transport, UnknownTransport, tls_client, tls_server};
 
 /// The media type of descriptions.
 const SDP: &str = "application/sdp";

@@ -66,11 +66,17 @@ impl fmt::Display for Transport {
     }
 }
 
-impl FromStr for Transport {
-    type Err = ();
+/// A word that names no way for messages to travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("known are udp, tcp and tls")]
+pub struct UnknownTransport;
 
-    fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::Udp, Self::Tcp, Self::Tls].into_iter().find(|one| one.as_str().eq_ignore_ascii_case(text)).ok_or(())
+impl FromStr for Transport {
+    type Err = UnknownTransport;
+
+    fn from_str(text: &str) -> Result<Self, UnknownTransport> {
+        let all = [Self::Udp, Self::Tcp, Self::Tls];
+        all.into_iter().find(|one| one.as_str().eq_ignore_ascii_case(text)).ok_or(UnknownTransport)
     }
 }
 

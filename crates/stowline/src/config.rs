@@ -11,6 +11,10 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
+mod sip;
+
+pub use sip::Sip;
+
 /// The defaults, with a comment for every option.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
@@ -26,6 +30,7 @@ pub struct Config {
     pub spool: Spool,
     pub egress: Egress,
     pub ingest: Ingest,
+    pub sip: Sip,
     pub voicemail: Voicemail,
     pub log: Log,
 }
@@ -130,6 +135,15 @@ impl std::fmt::Debug for Secret {
 pub struct Voicemail {
     #[serde(deserialize_with = "duration")]
     pub retention: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub min_length: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub max_length: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub max_pause: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub max_wait: Duration,
+    pub prompt: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -205,6 +219,9 @@ impl Config {
         }
         if self.ingest.store_proxy_username.is_empty() != self.ingest.store_proxy_password.expose().is_empty() {
             bail!("ingest.store_proxy_username and ingest.store_proxy_password come together");
+        }
+        if self.voicemail.max_length.is_zero() {
+            bail!("voicemail.max_length must be above zero");
         }
         if self.api.page_size == 0 {
             bail!("api.page_size must be at least 1");

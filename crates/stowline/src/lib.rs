@@ -22,10 +22,12 @@ pub mod reference;
 pub mod seal;
 pub mod sup;
 pub mod telemetry;
+pub mod telephony;
 pub mod time;
 
 use app::App;
 use config::Config;
+use telephony::Telephony;
 
 /// A server that answers.
 pub struct Server {
@@ -33,6 +35,7 @@ pub struct Server {
     address: SocketAddr,
     store_proxy: Option<SocketAddr>,
     workers: delivery::Workers,
+    telephony: Option<Telephony>,
     stopping: CancellationToken,
     tasks: TaskTracker,
     _lock: std::fs::File,
@@ -60,6 +63,7 @@ impl Server {
         tidy(&app).await?;
         let runner = Arc::new(jobs::Runner { app: app.clone() });
         let workers = delivery::Workers::start(app.journal.clone(), app.spool.clone(), runner, policy(&app.config));
+        let telephony = Telephony::start(&app).await?;
         let stopping = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(sup::serve(app.clone(), stopping.clone())?);
@@ -81,7 +85,7 @@ impl Server {
         }
         tasks.close();
         tracing::info!(address = %address, data_dir = %app.config.server.data_dir.display(), version = env!("CARGO_PKG_VERSION"), "stowline answers");
-        Ok(Self { app, address, store_proxy, workers, stopping, tasks, _lock: lock })
+        Ok(Self { app, address, store_proxy, workers, telephony, stopping, tasks, _lock: lock })
     }
 
     /// Where it answers.
@@ -94,6 +98,11 @@ impl Server {
         self.store_proxy
     }
 
+    /// Where it takes calls.
+    pub fn sip_addresses(&self) -> &[sip::Listen] {
+        self.telephony.as_ref().map_or(&[], Telephony::listens)
+    }
+
     /// What it consists of.
     pub fn app(&self) -> &Arc<App> {
         &self.app
@@ -102,8 +111,11 @@ impl Server {
     /// Takes no more requests, lets what runs finish within the configured time, and stops. What is unfinished is resumed at the next start.
     pub async fn stop(self) {
         let deadline = self.app.config.server.drain_timeout;
-        tracing::info!("stopping: requests and deliveries that run are finished first");
+        tracing::info!("stopping: calls, requests and deliveries that run are finished first");
         self.stopping.cancel();
+        if let Some(telephony) = self.telephony {
+            telephony.stop(deadline).await;
+        }
         if tokio::time::timeout(deadline, self.tasks.wait()).await.is_err() {
             tracing::warn!("requests still ran after the drain time and were cut");
         }
@@ -174,7 +186,7 @@ fn open(config: Config) -> anyhow::Result<App> {
 }
 
 /// Carries the causes of an error into its text: `anyhow` shows them only where it built the chain itself.
-fn described(error: impl std::error::Error + 'static) -> anyhow::Error {
+pub(crate) fn described(error: impl std::error::Error + 'static) -> anyhow::Error {
     anyhow::anyhow!(api::error::chain(&error))
 }
 

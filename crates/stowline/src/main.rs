@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use stowline::config::{Config, Flags, Log, LogFormat};
+use stowline::telephony::calling::{self, Outcome};
 use stowline::{Server, sup, telemetry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,8 @@ enum Command {
     Sup(SupArguments),
     /// Runs beside a switch: uploads the files of a folder, each exactly when it is complete, and deletes none before it is safe.
     Spool(Box<uploader::Arguments>),
+    /// Calls a mailbox, or any telephone, and says what a file holds. Exits 0 when it was answered and all was said, 1 when not.
+    Call(Box<calling::Arguments>),
     /// Prints every option with its default and what it does: a file to begin your own with.
     Config,
 }
@@ -78,12 +81,13 @@ fn main() -> ExitCode {
     let called_sup =
         std::env::args_os().next().is_some_and(|name| Path::new(&name).file_name().is_some_and(|name| name == "sup"));
     if called_sup {
-        return call(SupArguments::parse());
+        return maintain(SupArguments::parse());
     }
     match Arguments::parse().command {
         Command::Serve { config, listen, data_dir } => serve(config.as_deref(), &Flags { listen, data_dir }),
-        Command::Sup(arguments) => call(arguments),
+        Command::Sup(arguments) => maintain(arguments),
         Command::Spool(arguments) => spool(*arguments),
+        Command::Call(arguments) => call(*arguments),
         Command::Config => say(&mut std::io::stdout(), stowline::config::DEFAULTS),
     }
 }
@@ -124,6 +128,9 @@ async fn run_until_told(config: Config) -> anyhow::Result<()> {
     let mut told = told()?;
     let server = Server::start(config).await?;
     say(&mut std::io::stdout(), &format!("listening on http://{}\n", server.address()));
+    for listen in server.sip_addresses() {
+        say(&mut std::io::stdout(), &format!("sip listening on {listen}\n"));
+    }
     told.next().await;
     server.stop().await;
     Ok(())
@@ -191,7 +198,7 @@ fn say_tally(tally: uploader::Tally) -> ExitCode {
     if refused > 0 || left > 0 { ExitCode::FAILURE } else { said }
 }
 
-fn call(arguments: SupArguments) -> ExitCode {
+fn maintain(arguments: SupArguments) -> ExitCode {
     let flags = Flags { data_dir: arguments.data_dir, ..Flags::default() };
     let config = match load(arguments.config.as_deref(), &flags) {
         Ok(config) => config,
@@ -212,6 +219,22 @@ fn call(arguments: SupArguments) -> ExitCode {
             say(&mut std::io::stderr(), &text);
             ExitCode::from(2)
         }
+    }
+}
+
+fn call(arguments: calling::Arguments) -> ExitCode {
+    let run = || -> anyhow::Result<Outcome> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut tell = |line: &str| {
+            say(&mut std::io::stdout(), &format!("{line}\n"));
+        };
+        runtime.block_on(calling::place(&arguments.order()?, &mut tell))
+    };
+    match run() {
+        Ok(Outcome::Well) => ExitCode::SUCCESS,
+        Ok(Outcome::Badly) => ExitCode::FAILURE,
+        Err(error) => fail(&error),
     }
 }
 

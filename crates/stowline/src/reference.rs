@@ -9,7 +9,7 @@ pub fn text() -> String {
         "# Reference\n\nMade from the program itself; `UPDATE=1 cargo test -p stowline reference` writes it anew.\n\n\
          ## Command line\n\n\
          `stowline serve [--config FILE] [--listen 127.0.0.1:8000] [--data-dir DIR]` runs the server. The first line on stdout is\n\
-         `listening on http://IP:PORT`. SIGTERM or SIGINT drains and exits 0. `GET /healthz` is 200 when it takes writes, `GET /metrics` is\n\
+         `listening on http://IP:PORT`; with `[sip] listen`, lines `sip listening on udp://IP:PORT` follow. SIGTERM or SIGINT drains and exits 0. `GET /healthz` is 200 when it takes writes, `GET /metrics` is\n\
          Prometheus text.\n\n\
          `stowline sup [--data-dir DIR] MODULE FUNCTION [ARGS…]` calls the running server, as does a link to the program with the name `sup`.\n\
          It exits 0, or 1 when the function failed, or 2 when there is no such function or it takes other arguments.\n\n```\n",
@@ -17,7 +17,9 @@ pub fn text() -> String {
     text.push_str(&sup::usage());
     text.push_str(
         "```\n\n`stowline spool DIR --to URL --key-file FILE --kind recordings|voicemail|fax|cdr|asterisk-voicemail …` runs beside a switch and\n\
-         uploads what it leaves in a folder; `stowline spool --help` has all options and examples.\n",
+         uploads what it leaves in a folder; `stowline spool --help` has all options and examples.\n\n\
+         `stowline call sip:1001@HOST:PORT --play FILE.wav …` calls a mailbox, or any telephone, waits for the tone, and says what the file holds.\n\
+         It exits 0 when it was answered and all was said, else 1; `stowline call --help` has all options.\n",
     );
     text.push_str("\n`stowline config` prints the options below.\n\n## Endpoints\n\nAll below `/v2`.\n\n| verb | path | who may |\n|---|---|---|\n");
     for route in ROUTES {

@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::app::App;
 use crate::config::{Log, LogFormat};
@@ -27,10 +31,18 @@ pub fn log(config: &Log) -> anyhow::Result<()> {
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // An `Err` says that logging runs already, as it does for a second server in one process.
     let _ = match config.format {
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
-        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).finish().with(filter_fn(is_fit)).try_init(),
+        LogFormat::Text => {
+            let lines = lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+            lines.finish().with(filter_fn(is_fit)).try_init()
+        }
     };
     Ok(())
+}
+
+/// The SIP stack writes whole messages into its log, with who calls whom and what they prove it by: under no filter is that heard.
+fn is_fit(about: &Metadata<'_>) -> bool {
+    !about.target().starts_with("rsipstack") || *about.level() == Level::ERROR
 }
 
 /// Starts recording metrics, once in a process.

@@ -10,7 +10,8 @@ use stowline_demo::walk::{Stage, Walk};
 use stowline_demo::{binary, ports};
 
 /// Walks the article «Alternative Storage Options for Kazoo»: the server and an S3-compatible store start on the loopback
-/// address, storage and a plan are configured, a voicemail of real speech is left, and its object is shown in the bucket.
+/// address, storage and a plan are configured, a voicemail of real speech is left by the API and one by telephone, and their objects
+/// are shown in the bucket.
 #[derive(Debug, Parser)]
 #[command(name = "cargo demo --")]
 struct Options {
@@ -20,6 +21,9 @@ struct Options {
     /// Where the S3 server listens (default 127.0.0.1:9000; a free port with --exit)
     #[arg(long, value_name = "IP:PORT")]
     s3_listen: Option<SocketAddr>,
+    /// Where calls are taken, over UDP and TCP (default 127.0.0.1:5060; a free port with --exit)
+    #[arg(long, value_name = "IP:PORT")]
+    sip_listen: Option<SocketAddr>,
     /// Leave when the walk is done; the exit status is not zero when a step failed
     #[arg(long)]
     exit: bool,
@@ -54,6 +58,9 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let s3_listen = choose(options.s3_listen, 9000);
     ports::check(listen, "the API", "--listen")?;
     ports::check(s3_listen, "the S3 server", "--s3-listen")?;
+    let sip_listen = choose(options.sip_listen, 5060);
+    ports::check(sip_listen, "the telephony", "--sip-listen")?;
+    ports::check_udp(sip_listen, "the telephony", "--sip-listen")?;
     let binary = binary::build()?;
     let temporary = match &options.data_dir {
         Some(_) => None,
@@ -65,7 +72,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
         (None, None) => anyhow::bail!("no folder"),
     };
 
-    let mut walk = Walk::start(Story::default(), Stage { binary, folder, listen, s3_listen })?;
+    let mut walk = Walk::start(Story::default(), Stage { binary, folder, listen, s3_listen, sip_listen })?;
     if let Err(error) = walk.article().await {
         walk.show_log();
         return Err(error);

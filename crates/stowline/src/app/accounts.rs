@@ -231,7 +231,18 @@ pub async fn remove(app: &App, account: &Account) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Unavailable`].
 pub async fn children(app: &App, id: &AccountId) -> Result<Vec<Account>, Error> {
-    let mut query = Query { parent: Some(id.to_string()), ..Query::new(accounts(), TYPE) };
+    listed(app, Query { parent: Some(id.to_string()), ..Query::new(accounts(), TYPE) }).await
+}
+
+/// Every account.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn all(app: &App) -> Result<Vec<Account>, Error> {
+    listed(app, Query::new(accounts(), TYPE)).await
+}
+
+async fn listed(app: &App, mut query: Query) -> Result<Vec<Account>, Error> {
     let mut found = Vec::new();
     loop {
         let page = app.documents.list(query.clone()).await?;

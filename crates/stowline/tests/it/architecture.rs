@@ -15,7 +15,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("attachments", &["outbound", "plan"]),
     ("sip", &["voice"]),
     ("switches", &[]),
-    ("stowline", &["attachments", "connections", "delivery", "outbound", "plan", "switches", "uploader"]),
+    (
+        "stowline",
+        &["attachments", "connections", "delivery", "outbound", "plan", "sip", "switches", "uploader", "voice"],
+    ),
     ("uploader", &[]),
     ("voice", &[]),
     ("testkit", &[]),

@@ -21,4 +21,5 @@ mod rights;
 mod secrets;
 mod spool;
 mod storage;
+mod telephony;
 mod vmboxes;

@@ -1,0 +1,169 @@
+//! Voicemail over the telephone: a call for a mailbox becomes a message.
+//!
+//! ```text
+//! Invitation ─▶ destination ─▶ room? ─▶ answer ─▶ conversation (greeting, beep, listen) ─▶ hang up
+//!                 404, 403      503                        │ samples                         │
+//!                                                          ▼                                 ▼
+//!                                                        the tape ────────────────────▶ the message
+//! ```
+//!
+//! Nobody waits for the message: the caller is hung up on while it is saved.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sip::sdp::{Direction, Menu};
+use sip::{About, Answerer, Invitation, Known, Rejection, Unavailable};
+use tokio_util::sync::CancellationToken;
+use voice::{Codec, Keys, Settings, SilenceLimits};
+
+use super::conversation::{self, Heard, Over};
+use super::destination::{self, Destination, Nowhere};
+use super::prompts::Prompts;
+use crate::app::App;
+
+mod message;
+
+use message::Message;
+
+/// So long a caller is asked to wait when we are full.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+/// Packets of 20 ms, as everybody has them.
+const PTIME: u16 = 20;
+
+/// Answers calls for mailboxes.
+pub struct Desk {
+    app: Arc<App>,
+    prompts: Prompts,
+    leaving: CancellationToken,
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").finish_non_exhaustive()
+    }
+}
+
+impl Desk {
+    /// A desk that ends its calls when it is told that we are leaving.
+    ///
+    /// # Errors
+    /// When the configured prompt cannot be read.
+    pub async fn new(app: Arc<App>, leaving: CancellationToken) -> anyhow::Result<Self> {
+        let prompts = Prompts::open(&app.config.voicemail.prompt)?;
+        Ok(Self { app, prompts, leaving })
+    }
+
+    /// What is played to who calls this mailbox.
+    ///
+    /// A greeting of the box's own (`media.unavailable`) takes the place of the general one here, once there is media to be had.
+    fn greeting(&self, _destination: &Destination) -> &voice::Clip {
+        &self.prompts.leave_a_message
+    }
+
+    fn settings(&self, rate: u32) -> Settings {
+        let config = &self.app.config.voicemail;
+        let never = |limit: Duration| if limit.is_zero() { Duration::MAX } else { limit };
+        let silence = SilenceLimits {
+            after_speech: never(config.max_pause),
+            before_speech: never(config.max_wait),
+            ..SilenceLimits::default()
+        };
+        Settings {
+            rate,
+            silence: Some(silence),
+            longest: Some(config.max_length),
+            end_keys: Keys::HASH,
+            ..Settings::default()
+        }
+    }
+
+    async fn answer(&self, invitation: Invitation) {
+        let about = invitation.about().clone();
+        let found = destination::find(&self.app, &about.target.user, &about.target.host, &about.caller).await;
+        let destination = match found {
+            Ok(destination) => destination,
+            Err(nowhere) => return decline(invitation, nowhere),
+        };
+        let message = match Message::begin(&self.app, destination.clone(), &about).await {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::warn!(call.id = %about.call_id, error = %crate::api::error::chain(&error), "a call was declined: no message can be taken now");
+                return invitation.reject(Rejection::Busy(RETRY_AFTER));
+            }
+        };
+        let menu = Menu { codecs: Codec::ALL.to_vec(), ptime: PTIME, direction: Direction::Both };
+        let call = match invitation.accept(&menu).await {
+            Ok(call) => call,
+            Err(error) => {
+                tracing::info!(call.id = %about.call_id, error = %error, "a call came to nothing");
+                return;
+            }
+        };
+        let mut message = message;
+        let rate = call.media().borrow().voice.codec.sample_rate();
+        message.at_rate(rate);
+        let greeting = self.greeting(&destination);
+        let leaving = self.leaving.cancelled();
+        let heard =
+            conversation::hold(&call, self.settings(rate), greeting, &self.prompts.beep, leaving, &mut message).await;
+        // In a task of its own: the caller hears the end while the message is saved.
+        drop(call);
+        told(&about, &heard);
+        message.save(heard.length).await;
+    }
+}
+
+fn decline(invitation: Invitation, nowhere: Nowhere) {
+    let about = invitation.about().clone();
+    let rejection = match &nowhere {
+        Nowhere::Unknown => Rejection::NotFound,
+        Nowhere::Disabled | Nowhere::Forbidden => Rejection::Forbidden,
+        Nowhere::Failed(error) => {
+            tracing::warn!(call.id = %about.call_id, error = %crate::api::error::chain(error), "a call was declined: its mailbox cannot be looked up");
+            Rejection::Busy(RETRY_AFTER)
+        }
+    };
+    tracing::info!(call.id = %about.call_id, peer = %about.source, status = ?rejection, "a call was declined");
+    metrics::counter!("stowline_calls_total", "outcome" => "declined").increment(1);
+    invitation.reject(rejection);
+}
+
+fn told(about: &About, heard: &Heard) {
+    let outcome = match heard.over {
+        Over::Call(_) => "hung_up",
+        Over::Recording(voice::Ending::Key(_)) => "key",
+        Over::Recording(voice::Ending::Silence) => "silence",
+        Over::Recording(voice::Ending::Longest) => "longest",
+        Over::Held => "held",
+        Over::Leaving => "leaving",
+    };
+    metrics::counter!("stowline_calls_total", "outcome" => outcome).increment(1);
+    tracing::info!(
+        call.id = %about.call_id, peer = %about.source, outcome,
+        length_ms = u64::try_from(heard.length.as_millis()).unwrap_or(u64::MAX),
+        packets.lost = heard.statistics.stream.lost, samples.concealed = heard.statistics.concealed,
+        "a call for a mailbox is over"
+    );
+}
+
+#[async_trait]
+impl Answerer for Desk {
+    fn trusts(&self, source: IpAddr) -> bool {
+        self.app.config.sip.trusted_peers.iter().any(|network| network.contains(&source))
+    }
+
+    fn knows_anybody(&self) -> bool {
+        false
+    }
+
+    async fn identify(&self, _realm: &str, _username: &str) -> Result<Option<Known>, Unavailable> {
+        Ok(None)
+    }
+
+    async fn take(&self, invitation: Invitation) {
+        self.answer(invitation).await;
+    }
+}
