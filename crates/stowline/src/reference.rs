@@ -17,7 +17,7 @@ pub fn text() -> String {
     text.push_str(&sup::usage());
     text.push_str(
         "```\n\n`stowline spool DIR --to URL --key-file FILE --kind recordings|voicemail|fax|cdr|asterisk-voicemail …` runs beside a switch and\n\
-         uploads what it leaves in a folder; `stowline spool --help` has all options and examples.\n\n\
+         uploads what it leaves in a folder; `stowline spool --help` has all options and examples, the [recipes](recipes/README.md) what the switches need.\n\n\
          `stowline call sip:1001@HOST:PORT --play FILE.wav …` calls a mailbox, or any telephone, waits for the tone, and says what the file holds.\n\
          It exits 0 when it was answered and all was said, else 1; `stowline call --help` has all options.\n",
     );

@@ -30,9 +30,9 @@ pub enum Kind {
     Voicemail,
     /// Received faxes, TIFF or PDF.
     Fax,
-    /// Call detail records: FreeSWITCH's error folders of mod_json_cdr, mod_xml_cdr and mod_format_cdr.
+    /// Call detail records: FreeSWITCH's error folders of mod_json_cdr, mod_xml_cdr and mod_format_cdr; forms that a dialplan wrote.
     Cdr,
-    /// Asterisk's voicemail spool: {context}/{mailbox}/{INBOX}/msgNNNN.{wav,txt}.
+    /// Asterisk's voicemail spool: CONTEXT/MAILBOX/INBOX/msgNNNN.wav with its .txt.
     AsteriskVoicemail,
 }
 

@@ -43,13 +43,15 @@ struct Wait {
 pub(crate) struct Pace {
     schedule: Schedule,
     all: Option<Wait>,
+    /// When the last pause of all began.
+    paused: Instant,
     files: HashMap<PathBuf, Wait>,
     odd: u32,
 }
 
 impl Pace {
     pub(crate) fn new(schedule: Schedule) -> Self {
-        Self { schedule, all: None, files: HashMap::new(), odd: 0 }
+        Self { schedule, all: None, paused: Instant::now(), files: HashMap::new(), odd: 0 }
     }
 
     /// Whether a file may be sent now, while so many are on their way.
@@ -101,10 +103,15 @@ impl Pace {
         self.put_off(name, self.failures_of(name).saturating_add(1), now, None)
     }
 
-    /// The store failed when it was this file's turn. Gives how long all wait.
-    pub(crate) fn all_failed(&mut self, name: &Path, now: Instant, advice: Option<Duration>) -> Duration {
+    /// The store failed when it was this file's turn, which began at `since`. Gives how long all wait.
+    pub(crate) fn all_failed(&mut self, name: &Path, since: Instant, advice: Option<Duration>) -> Duration {
+        let now = Instant::now().max(since);
         self.put_off(name, self.failures_of(name).saturating_add(1), now, None);
-        self.hold(now, advice)
+        // What was out when the store was found failing says the same once more.
+        match self.all {
+            Some(wait) if since < self.paused && advice.is_none() => wait.until.saturating_duration_since(now),
+            _ => self.hold(now, advice),
+        }
     }
 
     /// The file arrived: the store is well.
@@ -140,6 +147,7 @@ impl Pace {
         let failures = self.failures().saturating_add(1);
         let wait = self.schedule.wait(failures, advice, rand::random());
         self.all = Some(Wait { failures, until: now + wait });
+        self.paused = now;
         wait
     }
 }
@@ -176,7 +184,10 @@ mod tests {
         let wait = pace.all_failed(Path::new("a"), now, Some(Duration::from_secs(30)));
         assert_eq!(wait, Duration::from_secs(30));
         assert!(!pace.open(now, 0));
-        assert!(pace.open(now + wait, 0) && !pace.open(now + wait, 1));
+        let then = pace.opens().unwrap();
+        assert!(pace.open(then, 0) && !pace.open(then, 1));
+        pace.all_failed(Path::new("c"), now, None);
+        assert_eq!((pace.failures(), pace.opens()), (1, Some(then)), "it was out when the store failed");
         assert!(pace.waits(Path::new("a"), now) && !pace.waits(Path::new("b"), now), "another one tries the way");
         pace.succeeded(Path::new("b"));
         assert!(pace.open(now, 3));

@@ -32,7 +32,8 @@ impl Pattern {
     }
 
     /// What a file name says. `None` when it does not fit.
-    pub(crate) fn read(&self, file_name: &str) -> Option<BTreeMap<String, String>> {
+    #[must_use]
+    pub fn read(&self, file_name: &str) -> Option<BTreeMap<String, String>> {
         let captures = self.0.captures(file_name)?;
         let groups = self.0.capture_names().flatten();
         Some(groups.filter_map(|name| Some((name.to_owned(), captures.name(name)?.as_str().to_owned()))).collect())

@@ -213,7 +213,7 @@ impl Rounds {
                 tell_failure(name, &reason, wait, "waits");
             }
             Outcome::AllWait(reason) => {
-                let wait = attention.pace.all_failed(name, now, reason.advice);
+                let wait = attention.pace.all_failed(name, since, reason.advice);
                 tell_failure(name, &reason, wait, "all wait");
                 if reason.unauthorized {
                     self.errand.sender.refresh_key();

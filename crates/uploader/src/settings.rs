@@ -100,7 +100,7 @@ impl Settings {
     ///
     /// # Errors
     /// [`Error::Unfit`] with what does not.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    pub fn check(&self) -> Result<(), Error> {
         let unfit = |text: &str| Err(Error::Unfit(text.to_owned()));
         if !matches!(self.to.scheme(), "http" | "https") || self.to.cannot_be_a_base() {
             return unfit("--to is no http or https URL");

@@ -7,4 +7,5 @@ mod cdr;
 mod completeness;
 mod failures;
 mod fixture;
+mod recipes;
 mod uploads;
