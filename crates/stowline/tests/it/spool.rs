@@ -1,5 +1,7 @@
 //! `stowline spool` as a process: killed at every step and at any moment, stopped, given files larger than memory should hold.
 
+mod server;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
