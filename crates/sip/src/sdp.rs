@@ -1,7 +1,7 @@
 //! What two parties say of their media (SDP, RFC 4566): read leniently, written strictly.
 //!
 //! [`Session::parse`] takes what real telephones send: bare line feeds, lines in any order, attributes that nobody knows. It refuses only what
-//! has no sense, and what is so large that it was meant to hurt. What comes of an offer is in [`negotiation`]. No sockets and no clock here.
+//! has no sense, and what is so large that it was meant to hurt. What comes of an offer is in `negotiation`. No sockets and no clock here.
 
 use std::net::IpAddr;
 use std::str::FromStr;

@@ -1,7 +1,7 @@
 //! What happens on the line between an answer and a message: a greeting, a beep, and then we listen.
 //!
 //! A conversation knows packets and time, neither mailboxes nor disks: what is said goes to a [`Tape`]. Time stands still while the other
-//! party holds the call ([`Beat`]), so that nobody is cut off for a silence that was not theirs; a hold has a limit of its own.
+//! party holds the call (`Beat`), so that nobody is cut off for a silence that was not theirs; a hold has a limit of its own.
 
 use std::time::Duration;
 
