@@ -21,6 +21,8 @@
 //! removed only after the settle is durable. **Claims** are in memory: they die with the process, and at the next start every job that
 //! was not settled waits again.
 //!
+//! A file that **grows** for minutes is durable from its beginning, and as far as its last **sync**; who grew it finds it at the next start.
+//!
 //! The pieces, each usable alone: [`Journal`] (what has been promised), [`Spool`] (payload files), [`Workers`] (who keep the promises,
 //! through a [`Runner`] that the program brings). This is the only place of the workspace that tries anything twice; when, says `retry`.
 
@@ -38,5 +40,5 @@ pub use error::{Cause, Error};
 pub use job::{BODY_LIMIT, BadId, Counts, Job, JobError, JobId, JobState, LaneStatus, NewJob, Page};
 pub use journal::{Claim, Journal};
 pub use retry::Schedule;
-pub use spool::{FileId, Partial, SealedFile, Spool};
+pub use spool::{FileId, Growing, Partial, SealedFile, Spool, Unfinished};
 pub use worker::{Drained, Outcome, Policy, Runner, Workers};

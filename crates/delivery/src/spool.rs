@@ -13,10 +13,13 @@
 //! a [`SealedFile`] removes its temporary file. Removals are not synced: a file that comes back after a power cut has no job that refers to
 //! it, and the next [`Spool::sweep`] takes it.
 //!
+//! A file that grows for minutes, as a call in progress, is a [`Growing`]: no sweep takes it.
+//!
 //! One flat folder: a second level would need an fsync of its own for every publication, and would split the groups that make one cheap.
 //! Names are looked up by hash, so a million entries are no burden.
 
 mod folder;
+mod growing;
 mod partial;
 
 use std::collections::HashSet;
@@ -29,12 +32,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 use uuid::{Builder, Uuid};
 
 use crate::clock::unix_ms;
 use crate::{BadId, Error};
 use folder::Folder;
 
+pub use growing::{Growing, Unfinished};
 pub use partial::{Partial, SealedFile};
 
 /// The end of a temporary file's name.
@@ -111,6 +116,8 @@ pub struct Spool {
     min_free: u64,
     /// Files begun later belong to this process: a sweep leaves them.
     opened: u64,
+    /// Growing files that are synced at a time.
+    turns: Arc<Semaphore>,
 }
 
 impl Spool {
@@ -121,7 +128,8 @@ impl Spool {
     pub fn open(dir: &Path) -> Result<Self, Error> {
         create(dir)?;
         let folder = Folder::open(dir)?;
-        Ok(Self { folder: Arc::new(folder), min_free: 0, opened: unix_ms(SystemTime::now()).unsigned_abs() })
+        let (opened, turns) = (unix_ms(SystemTime::now()).unsigned_abs(), Semaphore::new(growing::SIDE_BY_SIDE));
+        Ok(Self { folder: Arc::new(folder), min_free: 0, opened, turns: Arc::new(turns) })
     }
 
     /// The same spool, which takes nothing while the file system has less than so many bytes free.

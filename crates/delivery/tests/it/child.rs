@@ -29,11 +29,13 @@ pub enum Part {
     Half,
     /// As `Deliver`, and whatever is refused is tried again.
     Stubborn,
+    /// Finish what an earlier run left growing, then let two files grow and finish them.
+    Grow,
 }
 
 impl Part {
-    const ALL: [(&'static str, Self); 3] =
-        [("deliver", Self::Deliver), ("half", Self::Half), ("stubborn", Self::Stubborn)];
+    const ALL: [(&'static str, Self); 4] =
+        [("deliver", Self::Deliver), ("half", Self::Half), ("stubborn", Self::Stubborn), ("grow", Self::Grow)];
 }
 
 /// The command that plays this part in `data`, delivering to `objects`, when these lines were heard before.
@@ -60,6 +62,11 @@ pub fn acknowledged(told: &str) -> HashSet<String> {
 pub fn payload(number: usize) -> Vec<u8> {
     let length = [3000, 1_200_000, 0, 70_000, 1][number % 5];
     (0..length).map(|at| ((at * 31 + number * 7) % 251) as u8).collect()
+}
+
+/// The bytes of a file that grows.
+pub fn grown(number: usize) -> Vec<u8> {
+    (0..7_000).map(|at| ((at * 13 + number * 5) % 251) as u8).collect()
 }
 
 /// Runs what the environment asks for; without it this is no test.
@@ -95,6 +102,10 @@ struct Open {
 
 impl Child {
     async fn play(&self) {
+        if self.part == Part::Grow {
+            self.grow_all().await;
+            return tell("end");
+        }
         let open = match self.open().await {
             Ok(open) => open,
             Err(error) => return tell(&format!("refused open: {error}")),
@@ -109,6 +120,7 @@ impl Child {
                 self.work(&open, |open| open.journal.counts() == delivery::Counts::default()).await;
                 open.journal.close().await;
             }
+            Part::Grow => {}
             Part::Half => {
                 tokio::join!(self.deposit(&open, 0), self.deposit(&open, 1), self.deposit(&open, 2));
                 open.journal.close().await;
@@ -169,6 +181,44 @@ impl Child {
         tell(&format!("acked {generation}"));
         open.journal.confirm(id);
         Ok(())
+    }
+
+    async fn grow_all(&self) {
+        let spool = Spool::open(&self.data.join("spool")).unwrap();
+        spool.sweep(&HashSet::new()).unwrap();
+        for left in spool.unfinished().unwrap() {
+            self.store(left);
+        }
+        tokio::join!(self.grow(&spool, 0), self.grow(&spool, 1));
+    }
+
+    /// Lets a file grow in three steps, unless its object is there.
+    async fn grow(&self, spool: &Spool, number: usize) {
+        if self.objects.join(number.to_string()).exists() {
+            return;
+        }
+        let mut growing = spool.grow(number.to_string().into_bytes()).await.unwrap();
+        tell(&format!("growing {number}"));
+        let mut length = 0;
+        for piece in grown(number).chunks(2_500) {
+            growing.append(piece);
+            growing.sync().await.unwrap();
+            length += piece.len();
+            tell(&format!("synced {number} {length}"));
+        }
+        let (left, synced) = growing.finish().await;
+        synced.unwrap();
+        self.store(left);
+    }
+
+    /// Stores what there is under the name that it is about, once, and removes it.
+    fn store(&self, left: delivery::Unfinished) {
+        let number = String::from_utf8(left.about().to_vec()).unwrap();
+        let (object, half) = (self.objects.join(&number), self.objects.join(format!("{number}.half")));
+        std::fs::copy(left.path(), &half).unwrap();
+        let _ = std::fs::hard_link(&half, &object);
+        tell(&format!("stored {number}"));
+        left.remove();
     }
 
     async fn work(&self, open: &Open, done: impl Fn(&Open) -> bool) {

@@ -4,6 +4,7 @@
 mod child;
 mod crash;
 mod fault;
+mod growing;
 mod model;
 mod power;
 mod workers;
