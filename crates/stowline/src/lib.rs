@@ -61,6 +61,8 @@ impl Server {
         let lock = lock(&config.server.data_dir)?;
         let app = Arc::new(open(config)?);
         tidy(&app).await?;
+        // Before calls begin new ones.
+        let unfinished = app.spool.unfinished().map_err(described)?;
         let runner = Arc::new(jobs::Runner { app: app.clone() });
         let workers = delivery::Workers::start(app.journal.clone(), app.spool.clone(), runner, policy(&app.config));
         let telephony = Telephony::start(&app).await?;
@@ -69,6 +71,7 @@ impl Server {
         tasks.spawn(sup::serve(app.clone(), stopping.clone())?);
         tasks.spawn(telemetry::keep_up(stopping.clone()));
         tasks.spawn(app::arrivals::forget(app.clone(), stopping.clone()));
+        tasks.spawn(app::spoken::finish_all(app.clone(), unfinished, stopping.clone()));
         let service = api::service(app.clone());
         let stop = stopping.clone();
         tasks.spawn(async move {

@@ -143,6 +143,25 @@ pub async fn create(
     save(app, mailbox, database, id, timestamp, body, audio).await
 }
 
+/// As [`create`], for a message whose id was chosen when it began: it is made once, whoever makes it and however often.
+///
+/// # Errors
+/// [`Error::Conflict`] when it has been made, and as [`create`].
+pub async fn create_as(
+    app: &Arc<App>,
+    account: &Account,
+    mailbox: &Mailbox,
+    id: DocId,
+    timestamp: i64,
+    data: Value,
+    audio: Audio,
+) -> Result<Message, Error> {
+    let said = app.forms.check(&forms::MESSAGE, data)?;
+    let database = months::database(account, months::of("timestamp", timestamp)?);
+    let body = body::new(account, mailbox, &id, timestamp, &said);
+    save(app, mailbox, database, id, timestamp, body, Some(audio)).await
+}
+
 async fn save(
     app: &Arc<App>,
     mailbox: &Mailbox,

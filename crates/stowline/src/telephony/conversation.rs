@@ -32,6 +32,9 @@ const PRESS: Duration = Duration::from_millis(100);
 pub trait Tape: Send {
     /// Takes the samples that follow. Must not wait for long: packets arrive meanwhile.
     async fn take(&mut self, samples: &[i16]);
+
+    /// Whether it cannot take any more, so that there is no use in listening on.
+    fn is_full(&self) -> bool;
 }
 
 /// Why a conversation is over.
@@ -45,6 +48,8 @@ pub enum Over {
     Held,
     /// We are leaving.
     Leaving,
+    /// What is said cannot be kept any more.
+    Full,
 }
 
 /// What came of it.
@@ -96,6 +101,9 @@ pub async fn hold(
             }
         }
         line.give(tape).await;
+        if tape.is_full() {
+            break Over::Full;
+        }
     };
     line.finish(over, tape).await
 }

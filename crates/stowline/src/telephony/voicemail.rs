@@ -1,13 +1,13 @@
 //! Voicemail over the telephone: a call for a mailbox becomes a message.
 //!
 //! ```text
-//! Invitation ─▶ destination ─▶ room? ─▶ answer ─▶ conversation (greeting, beep, listen) ─▶ hang up
+//! Invitation ─▶ destination ─▶ begin ─▶ answer ─▶ conversation (greeting, beep, listen) ─▶ hang up
 //!                 404, 403      503                        │ samples                         │
 //!                                                          ▼                                 ▼
-//!                                                        the tape ────────────────────▶ the message
+//!                                             a growing file, synced each second ────▶ the message
 //! ```
 //!
-//! Nobody waits for the message: the caller is hung up on while it is saved.
+//! What is said is safe while it is said (`app/spoken.rs`); the caller is hung up on while the message is made of it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -87,8 +87,8 @@ impl Desk {
             Ok(destination) => destination,
             Err(nowhere) => return decline(invitation, nowhere),
         };
-        let message = match Message::begin(&self.app, destination.clone(), &about).await {
-            Ok(message) => message,
+        let spoken = match Message::begin(&self.app, &destination, &about).await {
+            Ok(spoken) => spoken,
             Err(error) => {
                 tracing::warn!(call.id = %about.call_id, error = %crate::api::error::chain(&error), "a call was declined: no message can be taken now");
                 return invitation.reject(Rejection::Busy(RETRY_AFTER));
@@ -99,20 +99,24 @@ impl Desk {
             Ok(call) => call,
             Err(error) => {
                 tracing::info!(call.id = %about.call_id, error = %error, "a call came to nothing");
+                // Removes it: nothing was said.
+                spoken.finish(&self.app, &self.leaving).await;
                 return;
             }
         };
-        let mut message = message;
         let rate = call.media().borrow().voice.codec.sample_rate();
-        message.at_rate(rate);
+        let mut message = Message::open(spoken, rate);
         let greeting = self.greeting(&destination);
         let leaving = self.leaving.cancelled();
         let heard =
             conversation::hold(&call, self.settings(rate), greeting, &self.prompts.beep, leaving, &mut message).await;
-        // In a task of its own: the caller hears the end while the message is saved.
+        // The caller hears the end while the message is saved.
         drop(call);
         told(&about, &heard);
-        message.save(heard.length).await;
+        match message.finish(&self.app, &self.leaving).await {
+            Some(message) => tracing::info!(call.id = %about.call_id, message.id = %message.id, "a message was left"),
+            None => tracing::info!(call.id = %about.call_id, "no message was left"),
+        }
     }
 }
 
@@ -139,6 +143,7 @@ fn told(about: &About, heard: &Heard) {
         Over::Recording(voice::Ending::Longest) => "longest",
         Over::Held => "held",
         Over::Leaving => "leaving",
+        Over::Full => "full",
     };
     metrics::counter!("stowline_calls_total", "outcome" => outcome).increment(1);
     tracing::info!(

@@ -1,14 +1,18 @@
-//! The message that a call becomes.
+//! The message that a call becomes: what the call says of it, and the writer that keeps what is said as it is said.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use serde_json::{Value, json};
 use sip::{About, Party};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use voice::wav;
 
+use crate::app::spoken::Spoken;
 use crate::app::{App, Error, messages};
 use crate::telephony::conversation::Tape;
 use crate::telephony::destination::Destination;
@@ -17,61 +21,75 @@ use crate::telephony::destination::Destination;
 const LONGEST_CALLER: usize = 35;
 const LONGEST_ADDRESS: usize = 253;
 const LONGEST_CALL_ID: usize = 255;
+/// How often what is said is made durable.
+const SYNC: Duration = Duration::from_secs(1);
 
-/// A message that is being spoken.
+/// A message that is being spoken. What is taken waits for no disk: a task of its own writes it down.
 pub(super) struct Message {
-    app: Arc<App>,
-    destination: Destination,
-    about: Value,
-    call_id: String,
-    rate: u32,
-    samples: Vec<i16>,
+    said: mpsc::UnboundedSender<Vec<u8>>,
+    writer: JoinHandle<Spoken>,
+    full: Arc<AtomicBool>,
 }
 
 impl Message {
-    /// A message for this mailbox, of which nothing has been said yet.
-    pub(super) async fn begin(app: &Arc<App>, destination: Destination, about: &About) -> Result<Self, Error> {
-        app.spool.has_room().map_err(|error| Error::unavailable("spool", error))?;
-        let call_id = about.call_id.clone();
-        Ok(Self { app: app.clone(), destination, about: told(about), call_id, rate: 8_000, samples: Vec::new() })
+    /// A message for this mailbox, of which nothing has been said yet, but what is known of the call is durable.
+    pub(super) async fn begin(app: &App, destination: &Destination, about: &About) -> Result<Spoken, Error> {
+        Spoken::begin(app, &destination.account, &destination.mailbox, told(about)).await
     }
 
-    /// What is said comes in so many samples a second.
-    pub(super) fn at_rate(&mut self, rate: u32) {
-        self.rate = rate;
+    /// The caller is on the line; what it says comes with so many samples a second.
+    pub(super) fn open(mut spoken: Spoken, rate: u32) -> Self {
+        spoken.at_rate(rate);
+        let (said, heard) = mpsc::unbounded_channel();
+        let full = Arc::new(AtomicBool::new(false));
+        let writer = tokio::spawn(write(spoken, heard, full.clone()));
+        Self { said, writer, full }
     }
 
-    /// Saves what was said, when it is worth it.
-    pub(super) async fn save(self, length: Duration) {
-        if self.samples.is_empty() || length < self.app.config.voicemail.min_length {
-            tracing::info!(call.id = %self.call_id, "nothing was said, or too little to be kept");
-            return;
-        }
-        match self.deposit(length).await {
-            Ok(id) => tracing::info!(call.id = %self.call_id, message.id = %id, "a message was left"),
+    /// Makes a message of what was said.
+    pub(super) async fn finish(self, app: &Arc<App>, stopping: &CancellationToken) -> Option<messages::Message> {
+        drop(self.said);
+        match self.writer.await {
+            Ok(spoken) => spoken.finish(app, stopping).await,
             Err(error) => {
-                tracing::error!(call.id = %self.call_id, error = %crate::api::error::chain(&error), "a message could not be saved");
+                tracing::error!(%error, "what a caller said is left to the next start");
+                None
             }
         }
     }
+}
 
-    async fn deposit(&self, length: Duration) -> Result<String, Error> {
-        let Destination { account, mailbox } = &self.destination;
-        let file = Bytes::from(wav::file(self.rate, &self.samples));
-        let sound = messages::Sound { content_type: "audio/wav", file_name: None, limit: file.len() as u64 };
-        let stream = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(file)]);
-        let audio = messages::receive(&self.app, account, mailbox, sound, stream).await?;
-        let mut about = self.about.clone();
-        about["length"] = u64::try_from(length.as_millis()).unwrap_or(u64::MAX).into();
-        let message = messages::create(&self.app, account, mailbox, about, Some(audio)).await?;
-        Ok(message.id.to_string())
+/// Writes until nobody says anything more.
+async fn write(mut spoken: Spoken, mut heard: mpsc::UnboundedReceiver<Vec<u8>>, full: Arc<AtomicBool>) -> Spoken {
+    let mut beats = tokio::time::interval(SYNC);
+    beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            bytes = heard.recv() => match bytes {
+                Some(bytes) => spoken.append(&bytes),
+                None => return spoken,
+            },
+            _ = beats.tick() => {
+                if !full.load(Ordering::Relaxed) && let Err(error) = spoken.sync().await {
+                    tracing::error!(error = %crate::api::error::chain(&error), "what is said on a call cannot be kept any more");
+                    full.store(true, Ordering::Relaxed);
+                }
+            }
+        }
     }
 }
 
 #[async_trait]
 impl Tape for Message {
     async fn take(&mut self, samples: &[i16]) {
-        self.samples.extend_from_slice(samples);
+        let mut bytes = Vec::with_capacity(samples.len() * 2);
+        wav::write_samples(samples, &mut bytes);
+        // The writer ends only with us.
+        let _ = self.said.send(bytes);
+    }
+
+    fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
     }
 }
 
