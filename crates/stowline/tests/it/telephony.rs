@@ -1,4 +1,5 @@
 //! Calls for mailboxes, by real user agents with real speech; what was said is compared with what was stored.
 
 mod calls;
+mod crash;
 mod phones;

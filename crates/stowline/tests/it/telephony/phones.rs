@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
-use testkit::VOICEMAIL_WAV;
+use testkit::{Api, VOICEMAIL_WAV};
 use voice::{Codec, Decoder, Encoder, wav};
 
 use crate::fixture::{CONFIG, Platform, until};
@@ -47,6 +47,13 @@ impl Exchange {
         })
         .await;
         found.unwrap()
+    }
+
+    /// Starts the program again, and logs in anew where the API is now.
+    pub async fn restart(&mut self) {
+        self.platform.program.restart();
+        let (api, _) = Api::new(&self.platform.program.url()).login("Acme", "admin", "sesame-open").await;
+        self.platform.tenant.api = api;
     }
 
     /// `stowline call` to box 1001, saying this file.
@@ -113,6 +120,14 @@ impl Exchange {
     pub fn speech_as_ulaw(&self) {
         std::fs::write(self.folder.path().join("speech.ul"), encoded(Codec::Pcmu)).unwrap();
     }
+}
+
+/// What is heard of these samples at the other end of a call without losses.
+pub fn heard_of(samples: &[i16], codec: Codec) -> Vec<i16> {
+    let (mut bytes, mut heard) = (Vec::new(), Vec::new());
+    Encoder::new(codec).encode(samples, &mut bytes).unwrap();
+    Decoder::new(codec).decode(&bytes, &mut heard).unwrap();
+    heard
 }
 
 /// The speech, filled up with silence to whole packets, in a codec of G.711.
