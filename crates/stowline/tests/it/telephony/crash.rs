@@ -136,8 +136,8 @@ async fn what_nobody_spoke_into_leaves_nothing() {
 
 /// A growing file that is no WAV file, as after a fault of the disk.
 fn broken(spool: &Path) {
-    let about = std::fs::read_dir(spool).unwrap().map(|entry| entry.unwrap().path());
-    let about = about.filter(|path| path.extension().is_some_and(|end| end == "about")).next().unwrap();
+    let mut files = std::fs::read_dir(spool).unwrap().map(|entry| entry.unwrap().path());
+    let about = files.find(|path| path.extension().is_some_and(|end| end == "about")).unwrap();
     let id = "01900000000070008000000000000000";
     std::fs::copy(about, spool.join(format!("{id}.about"))).unwrap();
     std::fs::write(spool.join(format!("{id}.grow")), [7; 4_000]).unwrap();
