@@ -375,6 +375,14 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_does_not_print() {
+        let file = "[ingest]\nstore_proxy_username = \"kazoo\"\nstore_proxy_password = \"hidden\"";
+        let config = load(file, &[]).unwrap();
+        assert_eq!(config.ingest.store_proxy_password.expose(), "hidden");
+        assert!(!format!("{config:?}").contains("hidden"));
+    }
+
+    #[test]
     fn a_mistake_is_answered_with_the_name_of_its_key() {
         for (file, wanted) in [
             ("[delivry]\nbackoff_min = \"1s\"", "delivry"),
@@ -383,6 +391,8 @@ mod tests {
             ("[delivery]\nbackoff_min = \"1h\"\nbackoff_max = \"1s\"", "delivery.backoff_min"),
             ("[api]\nmax_upload_size = \"8 apples\"", "max_upload_size"),
             ("server = 5", "[server]"),
+            ("[ingest]\nstore_proxy = \"here\"", "store_proxy"),
+            ("[ingest]\nstore_proxy_username = \"kazoo\"", "ingest.store_proxy_username"),
         ] {
             let error = format!("{:#}", load(file, &[]).unwrap_err());
             assert!(error.contains(wanted), "{file:?} answered {error:?}");

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
 use http::HeaderValue;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, WWW_AUTHENTICATE};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use switches::facts;
 
@@ -116,34 +116,36 @@ pub(super) fn basic(encoded: &str) -> Option<(String, String)> {
 
 /// `PUT|POST /ingest/{account}/recordings/{name}`.
 pub async fn recording(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
-    let owner = said(facts::Kind::Recording, &call.query).remove("owner_id");
-    let aim = Aim::Recording { owner: owner.as_ref().and_then(Value::as_str).map(str::to_owned) };
-    file(app, call, aim).await
+    file(app, call, facts::Kind::Recording).await
 }
 
 /// `PUT|POST /ingest/{account}/voicemail/{mailbox}/{name}`.
 pub async fn voicemail(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
-    let aim = Aim::mailbox(&app, call.account()?, call.param("mailbox")).await?;
-    file(app, call, aim).await
+    file(app, call, facts::Kind::Voicemail).await
 }
 
 /// `PUT|POST /ingest/{account}/fax/{name}`.
 pub async fn fax(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
-    let owner = said(facts::Kind::Fax, &call.query).remove("owner_id");
-    let aim = Aim::Fax { owner: owner.as_ref().and_then(Value::as_str).map(str::to_owned) };
-    file(app, call, aim).await
+    file(app, call, facts::Kind::Fax).await
 }
 
-fn said(kind: facts::Kind, pairs: &[(String, String)]) -> Map<String, Value> {
-    facts::of(kind, pairs)
+/// Where a file goes, by what was said before it came.
+async fn aim(app: &App, call: &Call, kind: facts::Kind, said: &[(String, String)]) -> Result<Aim, Error> {
+    let owner = facts::of(kind, said).remove("owner_id").and_then(|owner| owner.as_str().map(str::to_owned));
+    match kind {
+        facts::Kind::Recording => Ok(Aim::Recording { owner }),
+        facts::Kind::Voicemail => Aim::mailbox(app, call.account()?, call.param("mailbox")).await,
+        facts::Kind::Fax => Ok(Aim::Fax { owner }),
+    }
 }
 
-async fn file(app: Arc<App>, mut call: Call, aim: Aim) -> Result<Reply, Fault> {
+async fn file(app: Arc<App>, mut call: Call, kind: facts::Kind) -> Result<Reply, Fault> {
     let name = call.param("name").to_owned();
     let mut incoming = Incoming::open(&mut call, app.config.ingest.max_upload_size)?;
     let (sent_as, stream) = incoming.file().await?;
-    let account = call.account()?;
-    let (kind, query) = (aim.kind(), call.query.clone());
+    // What stands beside the file in a form counts where the query is silent.
+    let aim = aim(&app, &call, kind, &[&call.query, incoming.fields()].concat()).await?;
+    let (account, query) = (call.account()?, call.query.clone());
     let sent = Sent {
         content_type: body::content_type(kind, &sent_as),
         file_name: Some(&name),
@@ -152,9 +154,8 @@ async fn file(app: Arc<App>, mut call: Call, aim: Aim) -> Result<Reply, Fault> {
     // A digest is of the whole body, which is the file only where it is no form.
     let sha256 = if incoming.is_form() { None } else { digest(&call) };
     let rest = async move {
-        // What stands beside the file in a form counts where the query is silent.
         let fields = incoming.finish().await?;
-        Ok::<_, Fault>(said(kind, &[query, fields].concat()))
+        Ok::<_, Fault>(facts::of(kind, &[query, fields].concat()))
     };
     let parcel = Parcel { aim, name: &name, sent, sha256 };
     let (kept, sha256) = ingest::file(&app, account, parcel, stream, rest).await?;

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use connections::Document;
 use futures_util::Stream;
 use serde_json::{Map, Value};
-use switches::facts::Kind;
 use switches::{Leg, Record};
 
 use super::received::{Received, Sent};
@@ -40,15 +39,6 @@ pub enum Aim {
 }
 
 impl Aim {
-    /// What may be said of it.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Recording { .. } => Kind::Recording,
-            Self::Voicemail(_) => Kind::Voicemail,
-            Self::Fax { .. } => Kind::Fax,
-        }
-    }
-
     /// The mailbox of an account with this number.
     ///
     /// # Errors
@@ -58,12 +48,20 @@ impl Aim {
         found.map(|mailbox| Self::Voicemail(Box::new(mailbox))).ok_or_else(|| Error::NotFound(number.to_owned()))
     }
 
+    /// Its word in metrics.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Recording { .. } => "recordings",
+            Self::Voicemail(_) => "voicemail",
+            Self::Fax { .. } => "fax",
+        }
+    }
+
     /// Tells files of the same name apart: by kind, and by mailbox.
     fn room(&self) -> String {
         match self {
-            Self::Recording { .. } => "recordings".into(),
             Self::Voicemail(mailbox) => format!("voicemail/{}", mailbox.id),
-            Self::Fax { .. } => "fax".into(),
+            other => other.word().into(),
         }
     }
 }
@@ -127,7 +125,14 @@ where
         Some(owner) if !matches!(aim, Aim::Voicemail(_)) => facts.insert("owner_id".into(), owner.into()),
         _ => facts.remove("owner_id"),
     };
-    Ok((once(app, account, aim, name, facts, received).await?, arrived))
+    let kind = aim.word();
+    let kept = once(app, account, aim, name, facts, received).await?;
+    count(kind, if kept.new { "new" } else { "known" });
+    Ok((kept, arrived))
+}
+
+fn count(kind: &'static str, outcome: &'static str) {
+    metrics::counter!("stowline_ingest_total", "kind" => kind, "outcome" => outcome).increment(1);
 }
 
 /// Makes a document of a file, unless there is one.
@@ -180,23 +185,25 @@ pub enum Recorded {
 pub async fn record(app: &Arc<App>, account: &Account, body: &[u8]) -> Result<Recorded, Error> {
     let leg = match switches::read(body) {
         Ok(Record::Leg(leg)) => *leg,
-        Ok(Record::Skipped(why)) => return Ok(Recorded::Skipped(why)),
+        Ok(Record::Skipped(why)) => {
+            count("cdr", "skipped");
+            return Ok(Recorded::Skipped(why));
+        }
         Err(error) => return Err(Error::invalid("cdr", "invalid", error.to_string())),
     };
     if leg.account_hints().first().is_some_and(|hint| hint.len() == 32 && *hint != account.id.as_ref()) {
         tracing::debug!(account.id = %account.id, "a call record names another account than its key's: the key's counts");
     }
-    let fields = owned(&leg, account);
-    let found = cdrs::record(app, account, fields.clone()).await?;
-    if found.new || is_same(&leg, &found.leg.document) {
-        return Ok(Recorded::Kept(Kept { document: found.leg.document, new: found.new }));
+    let mut fields = owned(&leg, account);
+    let mut found = cdrs::record(app, account, fields.clone()).await?;
+    if !found.new && !is_same(&leg, &found.leg.document) {
+        // Another record has its call id, and is not it.
+        if let Some(part) = leg.part() {
+            fields.insert("call_id".into(), part.call_id.as_str().into());
+        }
+        found = cdrs::record(app, account, fields).await?;
     }
-    // Another record has its call id, and is not it.
-    let mut fields = fields;
-    if let Some(part) = leg.part() {
-        fields.insert("call_id".into(), part.call_id.as_str().into());
-    }
-    let found = cdrs::record(app, account, fields).await?;
+    count("cdr", if found.new { "new" } else { "known" });
     Ok(Recorded::Kept(Kept { document: found.leg.document, new: found.new }))
 }
 

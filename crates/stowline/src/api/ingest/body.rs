@@ -73,6 +73,11 @@ impl Incoming {
         matches!(self.form, Form::Parts(_))
     }
 
+    /// What has been said so far.
+    pub(crate) fn fields(&self) -> &[(String, String)] {
+        &self.fields
+    }
+
     /// The file: the type that it was sent as, and its bytes.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::super::fixture::{CONFIG, Platform, until};
 use super::super::inside::Inside;
 use super::wire::Request;
-use super::{ALL, document, documents, files, key, path, shown, switch};
+use super::{ALL, documents, files, key, path, shown, switch};
 
 async fn mailbox(inside: &Inside) -> String {
     let body = json!({"data": {"name": "Dana", "mailbox": "1001", "owner_id": "90aa90aa90aa90aa90aa90aa90aa90aa"}});
@@ -112,7 +112,7 @@ async fn a_message_is_in_its_mailbox() {
 async fn the_same_file_again_is_the_same_document_and_leaves_nothing_behind() {
     let inside = Inside::start().await;
     let (_, secret) = key(&inside, ALL).await;
-    mailbox(&inside).await;
+    let mailbox = mailbox(&inside).await;
     let fs = switch(&inside, &secret);
     for (what, doc_type) in
         [("recordings/a.wav", "call_recording"), ("voicemail/1001/a.wav", "mailbox_message"), ("fax/a.tiff", "fax")]
@@ -134,9 +134,13 @@ async fn the_same_file_again_is_the_same_document_and_leaves_nothing_behind() {
         assert_ne!(renamed["id"], first["id"]);
         assert_eq!(documents(&inside, doc_type).await.len(), 3);
         // What was deleted does not come back because a switch did not hear the answer.
-        let gone = document(&inside, first["id"].as_str().unwrap()).await;
-        let delete = |document: &connections::Document| Ok(connections::Change::Delete(document.body.clone()));
-        inside.app().documents.update(&gone.database, &gone.id, delete).await.unwrap();
+        let id = first["id"].as_str().unwrap();
+        let place = match doc_type {
+            "call_recording" => format!("recordings/{id}"),
+            "fax" => format!("faxes/inbox/{id}"),
+            _ => format!("vmboxes/{mailbox}/messages/{id}"),
+        };
+        inside.api.delete(&inside.path(&place)).await.expect_status(200);
         assert_eq!(put(what, b"one").await.expect_status(200).data()["id"], first["id"]);
         assert_eq!(documents(&inside, doc_type).await.len(), 2);
     }
@@ -290,6 +294,19 @@ async fn odd_names_and_types_are_taken_for_what_they_are() {
     let (fields, _, _) = shown(&inside, made.expect_status(201).data()["id"].as_str().unwrap()).await;
     assert!(fields.get("owner_id").is_none() && fields.get("direction").is_none(), "{fields}");
     assert!(fields["start"].is_i64(), "now, when nobody can say: {fields}");
+    let form = "--b\r\nContent-Disposition: form-data; name=\"owner_id\"\r\n\r\nrobin\r\n\
+                --b\r\nContent-Disposition: form-data; name=\"f\"; filename=\"ours.wav\"\r\n\r\nRIFF\r\n\
+                --b\r\nContent-Disposition: form-data; name=\"data\"\r\nContent-Type: application/json\r\n\r\n\
+                {\"data\": {\"call_id\": \"f3b1\", \"duration\": 5, \"owner_id\": \"too late\"}}\r\n--b--\r\n";
+    let made =
+        fs.upload(Method::POST, &path(&inside, "recordings/form.wav"), "multipart/form-data; boundary=b", form).await;
+    let (fields, _, _) = shown(&inside, made.expect_status(201).data()["id"].as_str().unwrap()).await;
+    let said = [&fields["owner_id"], &fields["call_id"], &fields["duration"]];
+    assert_eq!(
+        said,
+        [&json!("robin"), &json!("f3b1"), &json!(5)],
+        "an owner counts who is named before the file: {fields}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
