@@ -93,21 +93,25 @@ pub(crate) fn leg(pairs: &[(String, String)]) -> Result<Record, Error> {
 
 fn who<'a>(get: &impl Fn(&str) -> Option<&'a str>, leg: &mut Leg) {
     let (name, number) = get("clid").map(caller).unwrap_or_default();
-    leg.set("caller_id_name", get("caller_id_name").or(name));
-    leg.set("caller_id_number", get("caller_id_number").or(get("src")).or(number));
+    leg.set("caller_id_name", get("caller_id_name").or(name.as_deref()));
+    leg.set("caller_id_number", get("caller_id_number").or(get("src")).or(number.as_deref()));
     leg.set("callee_id_number", get("callee_id_number").or(get("dst")));
     leg.set("from", get("from").or(get("src")));
     leg.set("to", get("to").or(get("dst")));
 }
 
-/// `"Dana Fox" <+14155550123>` as its two parts.
-fn caller<'a>(clid: &'a str) -> (Option<&'a str>, Option<&'a str>) {
+/// `"Dana \"Dee\" Fox" <+14155550123>` as its two parts.
+fn caller(clid: &str) -> (Option<String>, Option<String>) {
     let (name, number) = match clid.rsplit_once('<') {
         Some((name, number)) => (name, number.trim_end_matches('>')),
         None => ("", clid),
     };
-    let said = |text: &'a str| Some(text).filter(|text| !text.is_empty());
-    (said(name.trim().trim_matches('"').trim()), said(number.trim()))
+    let name = name.trim();
+    // Quotes and backslashes within quotes are escaped.
+    let name = name.strip_prefix('"').and_then(|name| name.strip_suffix('"')).unwrap_or(name);
+    let name = name.replace("\\\"", "\"").replace("\\\\", "\\");
+    let said = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+    (said(&name), said(number))
 }
 
 fn when<'a>(get: &impl Fn(&str) -> Option<&'a str>, leg: &mut Leg) {
@@ -124,4 +128,24 @@ fn when<'a>(get: &impl Fn(&str) -> Option<&'a str>, leg: &mut Leg) {
     leg.set_number("channel_created_time", start.and_then(times::to_micros));
     // The linked id begins with the second in which the first of the channels was made.
     leg.set_number("interaction_time", get("linkedid").and_then(times::gregorian).or(start));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_has_a_name_a_number_or_both() {
+        for (clid, name, number) in [
+            (r#""Dana Fox" <+14155550123>"#, "Dana Fox", "+14155550123"),
+            (r#""Dana \"Dee\" & \\Fox" <100>"#, r#"Dana "Dee" & \Fox"#, "100"),
+            (r#""" <100>"#, "", "100"),
+            ("100", "", "100"),
+            ("Dana Fox <100>", "Dana Fox", "100"),
+            ("<", "", ""),
+        ] {
+            let wanted = [name, number].map(|text| Some(text.to_owned()).filter(|text| !text.is_empty()));
+            assert_eq!([caller(clid).0, caller(clid).1], wanted, "{clid}");
+        }
+    }
 }
