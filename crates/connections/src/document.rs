@@ -103,6 +103,8 @@ pub struct Draft {
     pub doc_type: String,
     /// What it belongs to within its database (a message's mailbox), for lists.
     pub parent: Option<String>,
+    /// Whose it is, for lists of what is theirs, where its parent is something else.
+    pub owner: Option<String>,
     /// The time it carries, in Gregorian seconds, for the order of lists.
     pub at: i64,
     /// Deleted softly.

@@ -15,6 +15,9 @@ use crate::recent::{Found, Recent, Stale};
 use crate::{Claim, Cursor, Document, Draft, Error, ErrorKind, Order, Page, Query, Revision};
 
 mod schema;
+mod stored;
+
+pub use stored::{Known, Stored};
 
 /// Claims that one transaction frees at most: others write in between.
 const EXPIRE_AT_ONCE: u16 = 10_000;
@@ -88,6 +91,29 @@ impl Embedded {
             store(connection, database, id, None, draft)
         })
         .await
+    }
+
+    /// The document whose id `decide` names, created as it says where there is none; true when it is new. `decide` sees what is stored at the moment
+    /// of the write, so that nothing can come between.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyTaken`], [`ErrorKind::Unavailable`], and what `decide` answers.
+    pub async fn find_or_create<F, E>(&self, decide: F) -> Result<(Document, bool), E>
+    where
+        F: FnOnce(&Stored<'_>) -> Result<(Database, DocId, Draft), E> + Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let recent = self.recent.clone();
+        let change = move |connection: &Connection| {
+            let (database, id, draft) = decide(&Stored::of(connection))?;
+            if let Some(found) = find(connection, &database, id.as_ref())? {
+                return Ok(((found, false), None));
+            }
+            let created = store(connection, &database, &id, None, draft)?;
+            Ok::<_, E>(((created, true), recent.stale(&database, &id)))
+        };
+        let written = self.ledger.write(change).await.map_err(Error::from)?;
+        written.map(|(found, _stale)| found)
     }
 
     /// Writes a document over the one that has the `expected` revision.
@@ -188,19 +214,24 @@ impl Embedded {
     /// # Errors
     /// [`ErrorKind::Unavailable`] or [`ErrorKind::Corrupt`]; a free key is `None`.
     pub async fn holder(&self, space: &'static str, key: &str) -> Result<Option<Document>, Error> {
-        let key = key.to_owned();
-        self.read(move |connection| {
-            let place: Option<(String, String)> = connection
-                .prepare_cached("SELECT db, id FROM keys WHERE space = ?1 AND key = ?2")?
-                .query_row(params![space, key], |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()?;
-            let Some((database, id)) = place else {
-                return Ok(None);
-            };
-            let database = parse_database(&database)?;
-            find(connection, &database, &id)
-        })
-        .await
+        let healthy = self.ledger.healthy();
+        let ticket = match self.recent.find_holder(space, key) {
+            Found::Kept(document) if healthy => return Ok(Some(Document::clone(&document))),
+            Found::Unknown(ticket) if healthy => Some(ticket),
+            _ => None,
+        };
+        let asked = key.to_owned();
+        let found = self.read(move |connection| {
+            let Some((database, id, until)) = place_of_holder(connection, space, &asked)? else { return Ok(None) };
+            Ok(find_weighed(connection, &database, &id)?.map(|(document, weight)| (document, weight, until)))
+        });
+        Ok(found.await?.map(|(document, weight, until)| {
+            // A claim goes without a write of who took it.
+            if let Some(ticket) = ticket.filter(|_| until == 0) {
+                self.recent.keep_holder(ticket, space, key, document.clone(), weight);
+            }
+            document
+        }))
     }
 
     /// A page of documents that are not deleted.
@@ -209,6 +240,28 @@ impl Embedded {
     /// [`ErrorKind::Unavailable`] or [`ErrorKind::Corrupt`].
     pub async fn list(&self, query: Query) -> Result<Page, Error> {
         self.read(move |connection| list(connection, &query)).await
+    }
+
+    /// The documents of a type that have one of these parents and are not deleted, in no order. One question, however many they are.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] or [`ErrorKind::Corrupt`].
+    pub async fn of_parents(
+        &self,
+        database: &Database,
+        doc_type: &str,
+        parents: &[String],
+    ) -> Result<Vec<Document>, Error> {
+        let (database, doc_type, parents) = (database.clone(), doc_type.to_owned(), Value::from(parents).to_string());
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM documents
+                 WHERE db = ?1 AND type = ?2 AND deleted = 0 AND parent IN (SELECT value FROM json_each(?3))"
+            ))?;
+            let rows = statement.query_map(params![database.name(), doc_type, parents], Raw::read)?;
+            rows.map(|raw| Ok(raw?.document(&database)?.1)).collect()
+        })
+        .await
     }
 
     /// How many documents of a type and parent a database holds whose time is at or after `from` (Gregorian seconds), by the text at
@@ -279,6 +332,15 @@ fn print(body: &Map<String, Value>) -> String {
 
 fn parse_database(name: &str) -> Result<Database, Error> {
     Database::parse(name).map_err(|source| Error::caused(ErrorKind::Corrupt, name, source))
+}
+
+/// Where the holder of a key is, and until when it has it; 0 is for good.
+fn place_of_holder(connection: &Connection, space: &str, key: &str) -> Result<Option<(Database, String, i64)>, Error> {
+    let place: Option<(String, String, i64)> = connection
+        .prepare_cached("SELECT db, id, until FROM keys WHERE space = ?1 AND key = ?2")?
+        .query_row(params![space, key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    place.map(|(database, id, until)| Ok((parse_database(&database)?, id, until))).transpose()
 }
 
 fn revision(connection: &Connection, database: &Database, id: &str) -> Result<Option<Revision>, Error> {
@@ -376,8 +438,8 @@ fn store(
     }
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO documents (db, id, revision, type, parent, at, deleted, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT OR REPLACE INTO documents (db, id, revision, type, parent, owner, at, deleted, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             name,
@@ -385,6 +447,7 @@ fn store(
             revision.to_string(),
             draft.doc_type,
             draft.parent.unwrap_or_default(),
+            draft.owner.unwrap_or_default(),
             draft.at,
             draft.deleted,
             text
@@ -431,6 +494,11 @@ fn list(connection: &Connection, query: &Query) -> Result<Page, Error> {
     if let Some(parent) = &query.parent {
         sql.push_str(" AND parent = ?");
         values.push(parent.clone().into());
+    }
+    if let Some(owner) = &query.owner {
+        // Only those that have one are in the index.
+        sql.push_str(" AND owner = ? AND owner <> ''");
+        values.push(owner.clone().into());
     }
     if let Some(from) = query.from {
         sql.push_str(" AND at >= ?");

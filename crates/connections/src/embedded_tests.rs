@@ -200,18 +200,65 @@ async fn of_twins_that_claim_at_the_same_moment_one_is_stored() {
     assert_eq!(stored, 1);
 }
 
+/// The ids of an owner's documents, newest first.
+async fn owned_by(store: &Embedded, doc_type: &str, owner: &str) -> Vec<String> {
+    let query = Query { owner: Some(owner.into()), ..Query::new(database(), doc_type) };
+    store.list(query).await.unwrap().documents.into_iter().map(|(_, document)| document.id.to_string()).collect()
+}
+
+#[tokio::test]
+async fn documents_are_found_by_their_owner_and_by_many_parents_without_looking_at_others() {
+    let (_folder, store) = open();
+    for (name, owner, parent) in [("a", "pat", "p"), ("b", "pat", "q"), ("c", "sam", "q"), ("d", "", "r")] {
+        let at = i64::from(name.as_bytes()[0]);
+        let (owner, parent) = (Some(owner.to_owned()), Some(parent.to_owned()));
+        store.create(&database(), &id(name), Draft { owner, parent, at, ..draft(json!({})) }).await.unwrap();
+    }
+    store.update(&database(), &id("a"), |_| Ok(Change::Write(Map::new()))).await.unwrap();
+    assert_eq!(owned_by(&store, "thing", "pat").await, ["b", "a"]);
+    assert_eq!((owned_by(&store, "thing", "").await.len(), owned_by(&store, "other", "pat").await.len()), (0, 0));
+    let of = async |parents: &[&str]| {
+        let parents: Vec<String> = parents.iter().map(|&parent| parent.to_owned()).collect();
+        let found = store.of_parents(&database(), "thing", &parents).await.unwrap();
+        found.into_iter().map(|document| document.id.to_string()).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(of(&["q", "r", "\"x"]).await, ["b", "c", "d"].map(str::to_owned).into());
+    assert!(of(&[]).await.is_empty());
+    // Both are answered out of an index.
+    for (asked, index) in [
+        ("owner = ?3 AND owner <> ''", "documents_by_owner"),
+        ("parent IN (SELECT value FROM json_each(?3))", "documents_by_parent"),
+    ] {
+        let sql = format!(
+            "EXPLAIN QUERY PLAN SELECT {COLUMNS} FROM documents WHERE db = ?1 AND type = ?2 AND deleted = 0 AND {asked}"
+        );
+        let plan = store.read(move |connection| {
+            let mut statement = connection.prepare(&sql)?;
+            let rows = statement.query_map(params!["d", "t", "[]"], |row| row.get::<_, String>(3))?;
+            Ok(rows.collect::<Result<Vec<_>, _>>()?)
+        });
+        let plan = plan.await.unwrap().join("\n");
+        assert!(plan.contains(index), "{plan}");
+    }
+}
+
 #[tokio::test]
 async fn a_file_of_the_first_schema_is_brought_up_to_date() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("documents.db");
     let old = Connection::open(&file).unwrap();
     old.execute_batch(
-        "CREATE TABLE documents (db TEXT NOT NULL, id TEXT NOT NULL, revision TEXT NOT NULL, type TEXT NOT NULL, parent TEXT NOT NULL DEFAULT '',
+        r#"CREATE TABLE documents (db TEXT NOT NULL, id TEXT NOT NULL, revision TEXT NOT NULL, type TEXT NOT NULL, parent TEXT NOT NULL DEFAULT '',
            at INTEGER NOT NULL, deleted INTEGER NOT NULL DEFAULT 0, body TEXT NOT NULL, PRIMARY KEY (db, id));
          CREATE TABLE keys (space TEXT NOT NULL, key TEXT NOT NULL, db TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (space, key)) WITHOUT ROWID;
          INSERT INTO documents VALUES ('system_data', 'a', '1-00000000000000000000000000000000', 'thing', '', 5, 0, '{}');
+         INSERT INTO documents VALUES ('system_data', 'x', '1-00000000000000000000000000000000', 'cdr', 'call', 6, 0,
+           '{"owner_id": "top", "custom_channel_vars": {"owner_id": "pat"}}');
+         INSERT INTO documents VALUES ('system_data', 'y', '1-00000000000000000000000000000000', 'cdr', 'call', 7, 0,
+           '{"owner_id": "top", "custom_channel_vars": {"owner_id": ""}}');
+         INSERT INTO documents VALUES ('system_data', 'z', '1-00000000000000000000000000000000', 'cdr', 'call', 8, 0, '{}');
          INSERT INTO keys VALUES ('realm', 'acme', 'system_data', 'a');
-         PRAGMA user_version = 1;",
+         PRAGMA user_version = 1;"#,
     )
     .unwrap();
     drop(old);
@@ -219,6 +266,8 @@ async fn a_file_of_the_first_schema_is_brought_up_to_date() {
         let store = Embedded::open(&file).unwrap();
         assert_eq!(store.holder("realm", "acme").await.unwrap().unwrap().id, id("a"));
         assert_eq!(store.expire("realm", i64::MAX).await.unwrap(), 0, "a key is no claim");
+        assert_eq!(owned_by(&store, "cdr", "pat").await, ["x"]);
+        assert_eq!(owned_by(&store, "cdr", "top").await, ["y"]);
     }
     Embedded::open(&file).unwrap().create(&database(), &id("b"), claiming("k", 100)).await.unwrap();
 }

@@ -23,6 +23,6 @@ mod list;
 mod recent;
 
 pub use document::{Claim, Document, Draft, Revision};
-pub use embedded::{Change, Embedded};
+pub use embedded::{Change, Embedded, Known, Stored};
 pub use error::{Error, ErrorKind};
 pub use list::{Cursor, Order, Page, Query};

@@ -31,6 +31,8 @@ pub struct Query {
     pub doc_type: String,
     /// Only those of this parent.
     pub parent: Option<String>,
+    /// Only those of this owner.
+    pub owner: Option<String>,
     /// Only those whose time is at or after this, in Gregorian seconds.
     pub from: Option<i64>,
     /// Only those whose time is at or before this, in Gregorian seconds.
@@ -50,6 +52,7 @@ impl Query {
             database,
             doc_type: doc_type.into(),
             parent: None,
+            owner: None,
             from: None,
             to: None,
             start: None,

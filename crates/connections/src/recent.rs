@@ -5,6 +5,9 @@
 //! along, which outlives its commit and forgets the document when it goes. A read that began before that must not put the old document back:
 //! it counts changes from before its snapshot, and is kept only when none came in between.
 //!
+//! A unique key by which a document was found is remembered with what is kept of the document, and forgotten with it: a key changes hands only when
+//! the document that holds it is written.
+//!
 //! Documents of months are not kept. They are many, and each is read once or twice.
 
 use std::collections::HashMap;
@@ -15,6 +18,8 @@ use plan::{Classification, Database, DocId};
 
 use crate::Document;
 
+/// The most keys that are remembered. Beyond it all are forgotten and come back as they are asked for.
+const KEYS: usize = 20_000;
 /// Bytes of JSON in each of the two halves. In memory a document takes several times its text.
 const HALF: usize = 2 << 20;
 
@@ -33,7 +38,12 @@ struct Shelves {
     weight: usize,
     /// Documents that were forgotten so far.
     changes: u64,
+    /// Where the holder of a key was found. True only while what is kept of the holder says so too.
+    holders: HashMap<Key, (Database, DocId)>,
 }
+
+/// A unique key: its space and itself.
+type Key = (&'static str, String);
 
 type Shelf = HashMap<Database, HashMap<DocId, Kept>>;
 
@@ -41,6 +51,8 @@ type Shelf = HashMap<Database, HashMap<DocId, Kept>>;
 struct Kept {
     document: Arc<Document>,
     weight: usize,
+    /// Keys by which it was found.
+    keys: Vec<Key>,
 }
 
 /// What a look found.
@@ -72,24 +84,55 @@ impl Recent {
             return Found::Passing;
         }
         let mut shelves = self.shelves();
-        if let Some(kept) = look(&shelves.young, database, id) {
-            return Found::Kept(kept.document);
-        }
-        match take(&mut shelves.old, database, id) {
-            Some(kept) => {
-                let document = kept.document.clone();
-                shelves.put(kept);
-                Found::Kept(document)
-            }
+        match shelves.reach(database, id) {
+            Some(kept) => Found::Kept(kept.document),
             None => Found::Unknown(Ticket(shelves.changes)),
         }
+    }
+
+    /// The document that holds a key. Whether its database is one that is kept, is not known before it was found.
+    pub(crate) fn find_holder(&self, space: &'static str, key: &str) -> Found {
+        let mut shelves = self.shelves();
+        let key = (space, key.to_owned());
+        if let Some((database, id)) = shelves.holders.get(&key).cloned() {
+            match shelves.reach(&database, &id).filter(|kept| kept.keys.contains(&key)) {
+                Some(kept) => return Found::Kept(kept.document),
+                None => {
+                    shelves.holders.remove(&key);
+                }
+            }
+        }
+        Found::Unknown(Ticket(shelves.changes))
+    }
+
+    /// As [`Recent::keep`], for a document that was found by a key that it holds for good.
+    pub(crate) fn keep_holder(
+        &self,
+        ticket: Ticket,
+        space: &'static str,
+        key: &str,
+        document: Document,
+        weight: usize,
+    ) {
+        let mut shelves = self.shelves();
+        if !is_kept(&document.database) || shelves.changes != ticket.0 || weight > HALF / 4 {
+            return;
+        }
+        if shelves.holders.len() >= KEYS {
+            shelves.holders.clear();
+        }
+        let key = (space, key.to_owned());
+        let mut keys = shelves.reach(&document.database, &document.id).map(|kept| kept.keys).unwrap_or_default();
+        keys.push(key.clone());
+        shelves.holders.insert(key, (document.database.clone(), document.id.clone()));
+        shelves.put(Kept { document: Arc::new(document), weight, keys });
     }
 
     /// Keeps a document of so many bytes of JSON that was read with this ticket.
     pub(crate) fn keep(&self, ticket: Ticket, document: Document, weight: usize) {
         let mut shelves = self.shelves();
         if shelves.changes == ticket.0 && weight <= HALF / 4 {
-            shelves.put(Kept { document: Arc::new(document), weight });
+            shelves.put(Kept { document: Arc::new(document), weight, keys: Vec::new() });
         }
     }
 
@@ -104,6 +147,16 @@ impl Recent {
 }
 
 impl Shelves {
+    /// What is kept of a document, which moves to the young half.
+    fn reach(&mut self, database: &Database, id: &DocId) -> Option<Kept> {
+        if let Some(kept) = look(&self.young, database, id) {
+            return Some(kept);
+        }
+        let kept = take(&mut self.old, database, id)?;
+        self.put(kept.clone());
+        Some(kept)
+    }
+
     fn put(&mut self, kept: Kept) {
         if self.weight + kept.weight > HALF {
             self.old = mem::take(&mut self.young);
@@ -186,6 +239,37 @@ mod tests {
         assert!(!has(&recent, &one), "this snapshot is older than the write");
         recent.keep(ticket(&recent, &one), one.clone(), 10);
         assert!(has(&recent, &one));
+    }
+
+    #[test]
+    fn a_key_is_remembered_as_long_as_nothing_was_written() {
+        let (recent, one) = (Arc::new(Recent::default()), document("one"));
+        let found = |key: &str| match recent.find_holder("space", key) {
+            Found::Kept(document) => Ok(document.id.to_string()),
+            Found::Unknown(ticket) => Err(ticket),
+            Found::Passing => panic!(),
+        };
+        for key in ["a", "b"] {
+            recent.keep_holder(found(key).unwrap_err(), "space", key, one.clone(), 10);
+        }
+        assert!(found("a").is_ok() && found("b").is_ok() && has(&recent, &one));
+        assert!(matches!(recent.find_holder("other", "a"), Found::Unknown(_)));
+        let before = found("c").unwrap_err();
+        drop(recent.stale(&one.database, &one.id));
+        assert!(found("a").is_err());
+        // It is kept again, and whether it still holds the key is not known.
+        recent.keep(ticket(&recent, &one), one.clone(), 10);
+        assert!(found("a").is_err() && found("b").is_err());
+        recent.keep_holder(before, "space", "c", one.clone(), 10);
+        assert!(found("c").is_err(), "this snapshot is older than the write");
+        let month = Database::parse("account/aa/bb/00000000000000000000000000cc-202611").unwrap();
+        recent.keep_holder(found("m").unwrap_err(), "space", "m", Document { database: month, ..one.clone() }, 10);
+        assert!(found("m").is_err());
+        for number in 0..KEYS {
+            recent.keep_holder(found("x").unwrap_err(), "space", &number.to_string(), one.clone(), 10);
+            drop(recent.stale(&one.database, &one.id));
+        }
+        assert!(recent.shelves().holders.len() <= KEYS);
     }
 
     #[test]

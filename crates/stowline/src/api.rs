@@ -213,6 +213,14 @@ pub const ROUTES: &[Route] = routes! {
     Get    "accounts/{account}/users/{user}/faxes/inbox/{fax}/attachment" Member fax::download;
     Delete "accounts/{account}/users/{user}/faxes/inbox/{fax}/attachment" Member fax::remove_pages;
 
+    Put    "ingest/recordings/{name}" Ingest(Recordings) ingest::recording, files;
+    Post   "ingest/recordings/{name}" Ingest(Recordings) ingest::recording, files;
+    Put    "ingest/voicemail/{mailbox}/{name}" Ingest(Voicemail) ingest::voicemail, files;
+    Post   "ingest/voicemail/{mailbox}/{name}" Ingest(Voicemail) ingest::voicemail, files;
+    Put    "ingest/fax/{name}" Ingest(Fax) ingest::fax, files;
+    Post   "ingest/fax/{name}" Ingest(Fax) ingest::fax, files;
+    Put    "ingest/cdr" Ingest(Cdr) ingest::cdr, files;
+    Post   "ingest/cdr" Ingest(Cdr) ingest::cdr, files;
     Put    "ingest/{account}/recordings/{name}" Ingest(Recordings) ingest::recording, files;
     Post   "ingest/{account}/recordings/{name}" Ingest(Recordings) ingest::recording, files;
     Put    "ingest/{account}/voicemail/{mailbox}/{name}" Ingest(Voicemail) ingest::voicemail, files;
@@ -331,7 +339,10 @@ async fn run_for_switch(
     about.authenticated = true;
     let (route, params) = matched?;
     call.params = params;
-    let id = AccountId::parse(call.param("account")).map_err(|_| Fault::malformed_account(call.param("account")))?;
+    let id = match call.param("account") {
+        "" => sender.account().clone(),
+        named => AccountId::parse(named).map_err(|_| Fault::malformed_account(named))?,
+    };
     call.account = Some(ingest::admit(&app, &sender, route.access, &id).await?);
     (route.endpoint)(app, std::mem::take(call)).await
 }

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// Bumped when the tables change; a newer file is refused, an older one is brought up to date at opening.
-pub(super) const SCHEMA_VERSION: i64 = 2;
+pub(super) const SCHEMA_VERSION: i64 = 3;
 
 pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -41,6 +41,16 @@ pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
         connection.execute_batch(
             "ALTER TABLE keys ADD COLUMN until INTEGER NOT NULL DEFAULT 0;
              CREATE INDEX claims_by_time ON keys (space, until) WHERE until > 0;",
+        )?;
+    }
+    if version < 3 {
+        // Call records name their owner among the variables of the channel, or at the top.
+        connection.execute_batch(
+            "ALTER TABLE documents ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+             UPDATE documents SET owner = coalesce(
+               nullif(json_extract(body, '$.custom_channel_vars.owner_id'), ''), json_extract(body, '$.owner_id'), '')
+             WHERE type = 'cdr';
+             CREATE INDEX documents_by_owner ON documents (db, type, owner, at, id) WHERE deleted = 0 AND owner <> '';",
         )?;
     }
     connection.pragma_update(None, "user_version", SCHEMA_VERSION)

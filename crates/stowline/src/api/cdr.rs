@@ -58,9 +58,10 @@ impl List {
 
     async fn page(&self, app: &App, ask: &Ask) -> Result<Page<Leg>, Error> {
         let keep = |leg: &Leg| wanted(&self.whose, &self.filters, leg);
+        let owner = self.whose.owner();
         match self.rows {
-            Rows::Legs => cdrs::page(app, &self.account, self.span, ask, keep).await,
-            Rows::Calls => cdrs::interactions(app, &self.account, self.span, ask, keep).await,
+            Rows::Legs => cdrs::page(app, &self.account, owner, self.span, ask, keep).await,
+            Rows::Calls => cdrs::interactions(app, &self.account, owner, self.span, ask, keep).await,
         }
     }
 
@@ -132,7 +133,7 @@ pub async fn interactions(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
 pub async fn summary(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let (whose, filters, span) = (Whose::of(&app, &call).await?, Filters::of(&call)?, list::span(&app, &call)?);
     let keep = |leg: &Leg| wanted(&whose, &filters, leg);
-    Ok(Reply::ok(cdrs::summary(&app, call.account()?, span, keep).await?))
+    Ok(Reply::ok(cdrs::summary(&app, call.account()?, whose.owner(), span, keep).await?))
 }
 
 /// `GET …/cdrs/legs/{call}`: the documents of all legs of a call, which is named by its interaction's id or by that of a leg. Who is no admin sees

@@ -1,4 +1,4 @@
-//! `/v2/ingest/{account}/…`: what switches send.
+//! `/v2/ingest/{account}/…`: what switches send; `/v2/ingest/…` without an account is that of the key.
 //!
 //! Switches are not clients of the API. Their proof is an ingest key in whatever place they can put one: as a password of `Basic` authentication (or
 //! as its user, where a URL has room for one only), as a bearer, in `X-Auth-Token`, in the query. An admin's token will do as well. A body is what it
@@ -15,7 +15,6 @@ use futures_util::StreamExt;
 use http::HeaderValue;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, WWW_AUTHENTICATE};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use switches::facts;
 
 use super::error::Fault;
@@ -29,8 +28,10 @@ use crate::app::{App, Error};
 use plan::AccountId;
 
 mod body;
+mod digest;
 
-pub(super) use body::Incoming;
+use body::Incoming;
+use digest::Said;
 
 /// The first segment of all paths here.
 pub const PATH: &str = "ingest";
@@ -62,6 +63,14 @@ impl Sender {
             }
         }
         Err(challenge())
+    }
+
+    /// The account that is meant where none is named.
+    pub(super) fn account(&self) -> &AccountId {
+        match self {
+            Self::Key(key) => &key.account,
+            Self::Caller(caller) => &caller.account.id,
+        }
     }
 }
 
@@ -114,17 +123,17 @@ pub(super) fn basic(encoded: &str) -> Option<(String, String)> {
     Some((user.to_owned(), password.to_owned()))
 }
 
-/// `PUT|POST /ingest/{account}/recordings/{name}`.
+/// `PUT|POST /ingest/[{account}/]recordings/{name}`.
 pub async fn recording(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     file(app, call, facts::Kind::Recording).await
 }
 
-/// `PUT|POST /ingest/{account}/voicemail/{mailbox}/{name}`.
+/// `PUT|POST /ingest/[{account}/]voicemail/{mailbox}/{name}`.
 pub async fn voicemail(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     file(app, call, facts::Kind::Voicemail).await
 }
 
-/// `PUT|POST /ingest/{account}/fax/{name}`.
+/// `PUT|POST /ingest/[{account}/]fax/{name}`.
 pub async fn fax(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     file(app, call, facts::Kind::Fax).await
 }
@@ -142,7 +151,7 @@ async fn aim(app: &App, call: &Call, kind: facts::Kind, said: &[(String, String)
 async fn file(app: Arc<App>, mut call: Call, kind: facts::Kind) -> Result<Reply, Fault> {
     let name = call.param("name").to_owned();
     let mut incoming = Incoming::open(&mut call, app.config.ingest.max_upload_size)?;
-    let (sent_as, stream) = incoming.file().await?;
+    let body::File { sent_as, said, bytes } = incoming.file().await?;
     // What stands beside the file in a form counts where the query is silent.
     let aim = aim(&app, &call, kind, &[&call.query, incoming.fields()].concat()).await?;
     let (account, query) = (call.account()?, call.query.clone());
@@ -151,10 +160,11 @@ async fn file(app: Arc<App>, mut call: Call, kind: facts::Kind) -> Result<Reply,
         file_name: Some(&name),
         limit: app.config.ingest.max_upload_size,
     };
-    // A digest is of the whole body, which is the file only where it is no form.
-    let sha256 = if incoming.is_form() { None } else { digest(&call) };
+    let sha256 = said.sha256;
+    let (stream, watch) = said.watch(bytes);
     let rest = async move {
         let fields = incoming.finish().await?;
+        watch.verdict()?;
         Ok::<_, Fault>(facts::of(kind, &[query, fields].concat()))
     };
     let parcel = Parcel { aim, name: &name, sent, sha256 };
@@ -163,19 +173,11 @@ async fn file(app: Arc<App>, mut call: Call, kind: facts::Kind) -> Result<Reply,
     Ok(if kept.new { Reply::created(data) } else { Reply::ok(data) })
 }
 
-/// The SHA-256 that `Content-Digest` says the body has, when it says one.
-fn digest(call: &Call) -> Option<[u8; 32]> {
-    let value = call.headers.get("content-digest")?.to_str().ok()?;
-    let encoded = value.split(',').find_map(|member| member.trim().strip_prefix("sha-256=:")?.strip_suffix(':'))?;
-    STANDARD.decode(encoded).ok()?.try_into().ok()
-}
-
-/// `POST|PUT /ingest/{account}/cdr`.
+/// `POST|PUT /ingest/[{account}/]cdr`.
 pub async fn cdr(app: Arc<App>, mut call: Call) -> Result<Reply, Fault> {
+    let said = Said::of(&call.headers)?;
     let body = collect(&mut call).await?;
-    if digest(&call).is_some_and(|sent| sent != <[u8; 32]>::from(Sha256::digest(&body))) {
-        return Err(Error::invalid("content-digest", "mismatch", "other bytes arrived than were sent").into());
-    }
+    said.compare(&body)?;
     let data = match ingest::record(&app, call.account()?, &body).await? {
         Recorded::Kept(Kept { document, new }) => json!({"id": document.id.as_ref(), "new": new}),
         Recorded::Skipped(why) => json!({"skipped": why}),

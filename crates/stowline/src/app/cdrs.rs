@@ -4,19 +4,19 @@
 //! an `interaction_id`, `{Gregorian seconds of the beginning}-{short key}`; which call a leg belongs to is settled in `cdrs/interaction.rs`. A leg
 //! that is recorded again is the same leg: nothing is written, and that is a success.
 //!
-//! Lists are by the time at which a leg began. A leg that began in another month than its call stands at the edge of the call's month.
+//! Lists are by the time at which a leg began; those of an owner ask for theirs alone. A leg that began in another month than its call stands at the edge of the call's month.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use plan::{DocId, Month};
+use plan::{AccountId, Database, DocId, Month};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::{App, Error, forms, months};
 use crate::app::accounts::Account;
 use crate::time;
-use connections::{Document, Draft};
+use connections::{Document, Draft, Stored};
 
 mod find;
 mod interaction;
@@ -32,8 +32,6 @@ pub use summary::summary;
 pub const TYPE: &str = "cdr";
 /// Space of unique keys: the first recorded leg of a call holds the call's.
 const CALL: &str = "call";
-/// How often the first leg of a call may be taken away under our hands.
-const ATTEMPTS: u32 = 5;
 
 /// The record of a leg.
 #[derive(Debug, Clone)]
@@ -80,15 +78,19 @@ impl Leg {
 
     /// The user whose leg it is.
     pub fn owner_id(&self) -> Option<&str> {
-        let vars = self.document.body.get("custom_channel_vars");
-        let in_vars = vars.and_then(|vars| vars.get("owner_id")).and_then(Value::as_str);
-        in_vars.or_else(|| self.document.text("owner_id")).filter(|owner| !owner.is_empty())
+        owner(&self.document.body)
     }
 
     /// What the legs of its call have in common.
     pub fn interaction_id(&self) -> &str {
         self.document.text("interaction_id").unwrap_or_default()
     }
+}
+
+/// The user whose leg it is, by its body.
+fn owner(body: &Map<String, Value>) -> Option<&str> {
+    let vars = body.get("custom_channel_vars").and_then(|vars| vars.get("owner_id"));
+    [vars, body.get("owner_id")].into_iter().flatten().filter_map(Value::as_str).find(|owner| !owner.is_empty())
 }
 
 /// The time at which a leg began, by its body: hangup less duration.
@@ -130,57 +132,48 @@ pub async fn record(app: &Arc<App>, account: &Account, leg: Map<String, Value>) 
     let mut body = app.forms.check(&forms::CDR, Value::Object(leg))?;
     body.entry("timestamp").or_insert_with(|| time::now().into());
     let call_id = body.get("call_id").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let mut attempts = ATTEMPTS;
-    loop {
-        let interaction = interaction::of(app, account, &call_id, &body).await?;
+    let account = account.id.clone();
+    let (timestamp, named) = (body.get("timestamp").cloned(), call_id.clone());
+    let decide = move |stored: &Stored<'_>| {
+        let interaction = interaction::of(stored, &account, &call_id, &body)?;
         let month = months::of("interaction_time", interaction.time)?;
-        let (database, id) = (months::database(account, month), id_of(month, &call_id)?);
-        let draft = draft(account, &interaction, month, body.clone());
-        match app.documents.create(&database, &id, draft).await {
-            Ok(document) => return recorded(document, true),
-            Err(error) if error.kind() == connections::ErrorKind::Conflict => {
-                let found = app.documents.get(&database, &id).await?.ok_or_else(|| Error::NotFound(id.to_string()))?;
-                if found.body.get("timestamp") != body.get("timestamp") {
-                    tracing::info!(account.id = %account.id, document.id = %id, "a leg with this call id is recorded already, hung up at another time");
-                }
-                return recorded(found, false);
-            }
-            // Another leg of the call was recorded at this moment: this one belongs to its call.
-            Err(error) if error.kind() == connections::ErrorKind::KeyTaken && attempts > 0 => attempts -= 1,
-            Err(error) => return Err(error.into()),
-        }
+        let (database, id) = (Database::Modb(account.clone(), month), id_of(month, &call_id)?);
+        Ok::<_, Error>((database, id, draft(&account, &interaction, month, body)))
+    };
+    let (document, new) = app.documents.find_or_create(decide).await?;
+    if !new && document.body.get("timestamp") != timestamp.as_ref() {
+        tracing::info!(document.id = %document.id, call.id = %named, "a leg with this call id is recorded already, hung up at another time");
     }
+    let id = document.id.to_string();
+    Ok(Recorded { leg: Leg::read(document).ok_or(Error::NotFound(id))?, new })
 }
 
 fn draft(
-    account: &Account,
+    account: &AccountId,
     interaction: &interaction::Interaction,
     month: Month,
     mut body: Map<String, Value>,
 ) -> Draft {
     let began = start(&body).unwrap_or(interaction.time);
+    let owner = owner(&body).map(str::to_owned);
     body.extend([
         ("interaction_id".to_owned(), Value::from(interaction.id())),
         ("interaction_key".to_owned(), interaction.key.as_str().into()),
         ("interaction_time".to_owned(), interaction.time.into()),
         ("pvt_type".to_owned(), TYPE.into()),
-        ("pvt_account_id".to_owned(), account.id.as_ref().into()),
+        ("pvt_account_id".to_owned(), account.as_ref().into()),
         ("pvt_created".to_owned(), time::now().into()),
         ("pvt_modified".to_owned(), time::now().into()),
     ]);
     Draft {
         doc_type: TYPE.into(),
         parent: Some(interaction.id()),
+        owner,
         at: within(month, began),
         keys: interaction.claims.iter().map(|key| (CALL, key.clone())).collect(),
         body,
         ..Draft::default()
     }
-}
-
-fn recorded(document: Document, new: bool) -> Result<Recorded, Error> {
-    let id = document.id.to_string();
-    Ok(Recorded { leg: Leg::read(document).ok_or(Error::NotFound(id))?, new })
 }
 
 #[cfg(test)]

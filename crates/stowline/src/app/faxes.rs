@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::attachment::{Attachment, attachments_of};
 use super::deposit::Form;
-use super::months::{self, Span};
+use super::months::{self, Span, Which};
 use super::pages::{Ask, Page};
 use super::{App, Error, cdrs, forms, removal};
 use crate::app::accounts::Account;
@@ -191,5 +191,6 @@ where
 {
     let received = |fax: &Fax| fax.document.text("folder") == Some(INBOX);
     let row = move |document| Fax::read(document).filter(|found| received(found) && keep(found));
-    months::page(app, account, TYPE, owner_id, span, ask, row).await
+    let which = Which { doc_type: TYPE, parent: owner_id, ..Which::default() };
+    months::page(app, account, which, span, ask, row).await
 }

@@ -83,15 +83,25 @@ pub async fn find(app: &App, account: &Account, doc_type: &str, id: &str) -> Res
     found.filter(|document| document.doc_type == doc_type && !document.deleted).ok_or_else(not_found)
 }
 
-/// A page of the account's documents of a type within `span`. `row` makes a row of a document, or passes it over.
+/// Which documents of an account a list is of.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Which<'a> {
+    /// Of this type.
+    pub doc_type: &'a str,
+    /// Of this parent only.
+    pub parent: Option<&'a str>,
+    /// Of this owner only.
+    pub owner: Option<&'a str>,
+}
+
+/// A page of the account's documents within `span`. `row` makes a row of a document, or passes it over.
 ///
 /// # Errors
 /// [`Error::Unavailable`].
 pub async fn page<T, F>(
     app: &App,
     account: &Account,
-    doc_type: &str,
-    parent: Option<&str>,
+    which: Which<'_>,
     span: Span,
     ask: &Ask,
     row: F,
@@ -101,10 +111,11 @@ where
     F: FnMut(Document) -> Option<T> + Send,
 {
     let query = |database| Query {
-        parent: parent.map(str::to_owned),
+        parent: which.parent.map(str::to_owned),
+        owner: which.owner.map(str::to_owned),
         from: Some(span.from),
         to: Some(span.to),
-        ..Query::new(database, doc_type)
+        ..Query::new(database, which.doc_type)
     };
     let queries = databases(account, span, ask.order).into_iter().map(query).collect();
     pages::gather(app, queries, ask, row).await

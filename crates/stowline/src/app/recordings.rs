@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::attachment::{Attachment, attachments_of};
 use super::deposit::Form;
-use super::months::{self, Span};
+use super::months::{self, Span, Which};
 use super::pages::{Ask, Page};
 use super::{App, Error, cdrs, forms, removal};
 use crate::app::accounts::Account;
@@ -264,7 +264,8 @@ where
     F: Fn(&Recording) -> bool + Send,
 {
     let row = move |document| Recording::read(document).filter(|found| keep(found));
-    months::page(app, account, TYPE, owner_id, span, ask, row).await
+    let which = Which { doc_type: TYPE, parent: owner_id, ..Which::default() };
+    months::page(app, account, which, span, ask, row).await
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A file as a switch sends it: the body itself, byte by byte and under any type or none, or the one part of a form that has a file name.
 //!
-//! Fields of a form are heard as parameters of a query are. `mod_httapi` sends them before the file and after it.
+//! Digests that are said of the bytes are those of the body, or of the part (`digest`). Fields of a form are heard as parameters of a query are. `mod_httapi` sends them before the file and after it.
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -10,6 +10,7 @@ use multer::{Constraints, Field, Multipart, SizeLimit};
 use serde_json::Value;
 use switches::facts::Kind;
 
+use super::digest::Said;
 use crate::api::Call;
 use crate::api::error::Fault;
 use crate::api::upload::parameter;
@@ -25,14 +26,24 @@ const MOST_FIELDS: usize = 200;
 type Bytestream = BoxStream<'static, std::io::Result<Bytes>>;
 
 /// A file that is being read, and what stands beside it.
-pub(crate) struct Incoming {
+pub(super) struct Incoming {
     form: Form,
     limit: u64,
     fields: Vec<(String, String)>,
 }
 
+/// The file that is sent.
+pub(super) struct File {
+    /// Its type, as its sender says.
+    pub sent_as: String,
+    /// The digests that its sender says it has.
+    pub said: Said,
+    /// Its bytes.
+    pub bytes: Bytestream,
+}
+
 enum Form {
-    Whole(String, Bytestream),
+    Whole(File),
     Parts(Multipart<'static>),
     Taken,
 }
@@ -41,8 +52,8 @@ impl Incoming {
     /// Opens the body of a call, in which a file may hold `limit` bytes.
     ///
     /// # Errors
-    /// 413 when the body says that it is larger, 400 when it is a form and names no boundary.
-    pub(crate) fn open(call: &mut Call, limit: u64) -> Result<Self, Fault> {
+    /// 413 when the body says that it is larger, 400 when it is a form and names no boundary, or says a digest that is none.
+    pub(super) fn open(call: &mut Call, limit: u64) -> Result<Self, Fault> {
         let announced = call.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         let (content_type, stream) = match call.upload.take() {
             Some(upload) => {
@@ -63,28 +74,23 @@ impl Incoming {
             let constraints = Constraints::new().size_limit(SizeLimit::new().whole_stream(most));
             Form::Parts(Multipart::with_constraints(stream, boundary, constraints))
         } else {
-            Form::Whole(content_type, stream)
+            Form::Whole(File { sent_as: content_type, said: Said::of(&call.headers)?, bytes: stream })
         };
         Ok(Self { form, limit, fields: Vec::new() })
     }
 
-    /// True when the file is a part of a form.
-    pub(crate) fn is_form(&self) -> bool {
-        matches!(self.form, Form::Parts(_))
-    }
-
     /// What has been said so far.
-    pub(crate) fn fields(&self) -> &[(String, String)] {
+    pub(super) fn fields(&self) -> &[(String, String)] {
         &self.fields
     }
 
-    /// The file: the type that it was sent as, and its bytes.
+    /// The file.
     ///
     /// # Errors
     /// 400 for a form without a file, or one that cannot be read.
-    pub(crate) async fn file(&mut self) -> Result<(String, Bytestream), Fault> {
+    pub(super) async fn file(&mut self) -> Result<File, Fault> {
         match std::mem::replace(&mut self.form, Form::Taken) {
-            Form::Whole(content_type, stream) => Ok((content_type, stream)),
+            Form::Whole(file) => Ok(file),
             Form::Parts(mut parts) => loop {
                 let part = next(&mut parts, self.limit).await?;
                 let part =
@@ -94,11 +100,12 @@ impl Incoming {
                     continue;
                 }
                 self.form = Form::Parts(parts);
-                let content_type = part.headers().get("content-type").and_then(|value| value.to_str().ok());
-                let content_type = content_type.unwrap_or_default().to_owned();
+                let sent_as = part.headers().get("content-type").and_then(|value| value.to_str().ok());
+                let sent_as = sent_as.unwrap_or_default().to_owned();
+                let said = Said::of(part.headers())?;
                 let limit = self.limit;
                 let bytes = part.map_err(move |error| std::io::Error::other(unreadable(&error, limit).to_string()));
-                return Ok((content_type, bytes.boxed()));
+                return Ok(File { sent_as, said, bytes: bytes.boxed() });
             },
             Form::Taken => Err(Error::invalid("file", "required", "there is no file").into()),
         }
@@ -108,7 +115,7 @@ impl Incoming {
     ///
     /// # Errors
     /// 400 when there is a second file, or what follows cannot be read.
-    pub(crate) async fn finish(mut self) -> Result<Vec<(String, String)>, Fault> {
+    pub(super) async fn finish(mut self) -> Result<Vec<(String, String)>, Fault> {
         if let Form::Parts(mut parts) = std::mem::replace(&mut self.form, Form::Taken) {
             while let Some(part) = next(&mut parts, self.limit).await? {
                 if part.file_name().is_some() {

@@ -1,11 +1,11 @@
 //! Legs by their ids, of a call, of a span of time; and calls of a span of time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use connections::{Cursor, Order};
-use plan::DocId;
+use connections::Cursor;
+use plan::{DocId, Month};
 
-use super::super::months::{self, Span};
+use super::super::months::{self, Span, Which};
 use super::super::pages::{Ask, Page};
 use super::super::{App, Error};
 use super::interaction::time_of;
@@ -38,11 +38,15 @@ async fn of_interaction(app: &App, account: &Account, interaction: &str) -> Resu
     let Some(month) = time_of(interaction).map(|at| months::of("interaction_id", at)).transpose()? else {
         return Ok(Vec::new());
     };
-    let ask = Ask { order: Order::Ascending, start: None, limit: None };
-    let bounds = months::bounds(month);
-    let mut legs = months::page(app, account, TYPE, Some(interaction), bounds, &ask, Leg::read).await?.rows;
+    let mut legs = of_calls(app, account, month, &[interaction.to_owned()]).await?;
     legs.sort_by(|a, b| order(a).cmp(&order(b)));
     Ok(legs)
+}
+
+/// All legs of these calls, which began in a month, in no order.
+async fn of_calls(app: &App, account: &Account, month: Month, interactions: &[String]) -> Result<Vec<Leg>, Error> {
+    let found = app.documents.of_parents(&months::database(account, month), TYPE, interactions).await?;
+    Ok(found.into_iter().filter_map(Leg::read).collect())
 }
 
 /// The order of the legs of a call. Of two that began in the same second, the caller's is the first.
@@ -50,43 +54,56 @@ fn order(leg: &Leg) -> (i64, bool, &DocId) {
     (leg.start(), leg.document.text("call_direction") != Some("inbound"), &leg.id)
 }
 
-/// A page of the account's legs that began within `span`. `keep` says which are wanted.
+/// A page of the account's legs that began within `span`, or of those of one owner. `keep` says which are wanted.
 ///
 /// # Errors
 /// [`Error::Unavailable`].
-pub async fn page<F>(app: &App, account: &Account, span: Span, ask: &Ask, keep: F) -> Result<Page<Leg>, Error>
+pub async fn page<F>(
+    app: &App,
+    account: &Account,
+    owner: Option<&str>,
+    span: Span,
+    ask: &Ask,
+    keep: F,
+) -> Result<Page<Leg>, Error>
 where
     F: Fn(&Leg) -> bool + Send,
 {
     let row = move |document| Leg::read(document).filter(|found| keep(found));
-    months::page(app, account, TYPE, None, span, ask, row).await
+    months::page(app, account, Which { doc_type: TYPE, owner, ..Which::default() }, span, ask, row).await
 }
 
-/// Legs that are looked at in one step while calls are gathered.
+/// The most legs that are looked at in one step while calls are gathered.
 const STEP: usize = 500;
 
-/// A page of the account's calls whose legs began within `span`: of each, the first leg among those that `keep` wants.
+/// A page of the account's calls whose legs began within `span`, or of those of one owner: of each, the first leg among those that `keep` wants.
+///
+/// Every step asks twice, however many calls its legs are of: for the legs, and for the others of their calls.
 ///
 /// # Errors
 /// [`Error::Unavailable`].
-pub async fn interactions<F>(app: &App, account: &Account, span: Span, ask: &Ask, keep: F) -> Result<Page<Leg>, Error>
+pub async fn interactions<F>(
+    app: &App,
+    account: &Account,
+    owner: Option<&str>,
+    span: Span,
+    ask: &Ask,
+    keep: F,
+) -> Result<Page<Leg>, Error>
 where
     F: Fn(&Leg) -> bool + Send + Sync,
 {
     let mut rows = Vec::new();
-    let mut first_of: HashMap<String, Option<DocId>> = HashMap::new();
-    let mut step = Ask { limit: Some(STEP), ..ask.clone() };
+    let mut first_of = HashMap::new();
+    // Most calls have two legs.
+    let limit = ask.limit.map_or(STEP, |limit| (2 * limit).clamp(1, STEP));
+    let mut step = Ask { limit: Some(limit), ..ask.clone() };
+    let wanted = |leg: &Leg| (span.from..=span.to).contains(&leg.at()) && keep(leg);
     loop {
-        let page = page(app, account, span, &step, &keep).await?;
+        let page = page(app, account, owner, span, &step, &keep).await?;
+        learn_first(app, account, &page.rows, &wanted, &mut first_of).await?;
         for leg in page.rows {
-            let interaction = leg.interaction_id().to_owned();
-            if !first_of.contains_key(&interaction) {
-                let within = |leg: &Leg| (span.from..=span.to).contains(&leg.at());
-                let legs = of_interaction(app, account, &interaction).await?;
-                let first = legs.into_iter().find(|leg| within(leg) && keep(leg)).map(|leg| leg.id);
-                first_of.insert(interaction.clone(), first);
-            }
-            if first_of.get(&interaction).and_then(Option::as_ref) != Some(&leg.id) {
+            if first_of.get(leg.interaction_id()) != Some(&leg.id) {
                 continue;
             }
             if ask.limit == Some(rows.len()) {
@@ -99,4 +116,31 @@ where
             None => return Ok(Page { rows, next: None }),
         }
     }
+}
+
+/// Finds the first wanted leg of each call that these legs are of and that is not known yet.
+async fn learn_first(
+    app: &App,
+    account: &Account,
+    legs: &[Leg],
+    wanted: &(impl Fn(&Leg) -> bool + Sync),
+    first_of: &mut HashMap<String, DocId>,
+) -> Result<(), Error> {
+    let mut unknown: BTreeMap<Month, BTreeSet<&str>> = BTreeMap::new();
+    for leg in legs.iter().filter(|leg| !first_of.contains_key(leg.interaction_id())) {
+        // All legs of a call lie in the month in which it began.
+        if let Some(month) = leg.id.month() {
+            unknown.entry(month).or_default().insert(leg.interaction_id());
+        }
+    }
+    for (month, interactions) in unknown {
+        let interactions: Vec<String> = interactions.into_iter().map(str::to_owned).collect();
+        let mut legs = of_calls(app, account, month, &interactions).await?;
+        legs.retain(wanted);
+        legs.sort_by(|a, b| order(a).cmp(&order(b)));
+        for leg in legs {
+            first_of.entry(leg.interaction_id().to_owned()).or_insert(leg.id);
+        }
+    }
+    Ok(())
 }

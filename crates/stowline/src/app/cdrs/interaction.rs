@@ -2,15 +2,16 @@
 //!
 //! A leg may say so (`interaction_id`). Else it belongs to the call of the leg that holds its `interaction_key` (whatever its switch gives to all
 //! legs of a call), else to the call of the leg that it was bridged to. A leg that finds none of these begins a call, and holds the keys by
-//! which the others will find it. Legs come in any order, and at the same moment: the keys are unique, so that one of two must look again.
+//! which the others will find it. Legs come in any order, and at the same moment: it is settled at the moment of the write, so that
+//! nothing comes between look and claim.
 
-use plan::DocId;
+use connections::{Known, Stored};
+use plan::{AccountId, Database};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::super::{App, Error, months};
-use super::{CALL, Leg, TYPE, id_of, start};
-use crate::app::accounts::Account;
+use super::super::{Error, months};
+use super::{CALL, TYPE, id_of, start};
 use crate::time;
 
 /// Legs whose beginnings lie further apart do not belong to one call, even where a key says so: switches use keys again.
@@ -48,10 +49,10 @@ pub fn time_of(interaction_id: &str) -> Option<i64> {
     Interaction::read(interaction_id).map(|interaction| interaction.time)
 }
 
-/// The call of a leg.
-pub(super) async fn of(
-    app: &App,
-    account: &Account,
+/// The call of a leg, by what is stored at this moment.
+pub(super) fn of(
+    stored: &Stored<'_>,
+    account: &AccountId,
     call_id: &str,
     leg: &Map<String, Value>,
 ) -> Result<Interaction, Error> {
@@ -65,16 +66,12 @@ pub(super) async fn of(
     let shared = text("interaction_key").or(said);
     let other = text("other_leg_call_id");
     let claim = claim(account, shared, call_id, other);
-    let holder = app.documents.holder(CALL, &claim).await?.and_then(Leg::read);
-    let holder = match holder {
-        None => None,
-        Some(holder) => match Interaction::read(holder.interaction_id()).filter(|call| is_near(call, began)) {
-            Some(interaction) => return Ok(interaction),
-            None => Some(holder),
-        },
-    };
+    let holder = stored.holder(CALL, &claim)?;
+    if let Some(interaction) = holder.as_ref().and_then(|leg| call_of(leg, began)) {
+        return Ok(interaction);
+    }
     if let Some(other) = other
-        && let Some(interaction) = of_leg(app, account, other, began).await?
+        && let Some(interaction) = of_leg(stored, account, other, began)?
     {
         return Ok(interaction);
     }
@@ -85,27 +82,27 @@ pub(super) async fn of(
 }
 
 /// The unique key of a call: what its switch says of it, else the one of its two legs that comes first by name.
-fn claim(account: &Account, shared: Option<&str>, call_id: &str, other: Option<&str>) -> String {
+fn claim(account: &AccountId, shared: Option<&str>, call_id: &str, other: Option<&str>) -> String {
     match (shared, other) {
-        (Some(shared), _) => format!("{}/key/{shared}", account.id),
-        (None, Some(other)) => format!("{}/leg/{}", account.id, call_id.min(other)),
-        (None, None) => format!("{}/leg/{call_id}", account.id),
+        (Some(shared), _) => format!("{account}/key/{shared}"),
+        (None, Some(other)) => format!("{account}/leg/{}", call_id.min(other)),
+        (None, None) => format!("{account}/leg/{call_id}"),
     }
 }
 
-fn is_near(call: &Interaction, began: i64) -> bool {
-    call.time.abs_diff(began) <= LONGEST_CALL.unsigned_abs()
+/// The call of a leg that is recorded, when it is one that another leg which began then can belong to.
+fn call_of(leg: &Known, began: i64) -> Option<Interaction> {
+    let interaction = Interaction::read(&leg.parent).filter(|_| leg.doc_type == TYPE && !leg.deleted)?;
+    (interaction.time.abs_diff(began) <= LONGEST_CALL.unsigned_abs()).then_some(interaction)
 }
 
 /// The call of a leg that is recorded already; it began in this month or in the one before.
-async fn of_leg(app: &App, account: &Account, call_id: &str, began: i64) -> Result<Option<Interaction>, Error> {
-    let month = months::of("timestamp", began)?;
+fn of_leg(stored: &Stored<'_>, account: &AccountId, call_id: &str, began: i64) -> Result<Option<Interaction>, Error> {
+    let Some(month) = time::month(began) else { return Ok(None) };
     for month in [Some(month), months::before(month)].into_iter().flatten() {
-        let id: DocId = id_of(month, call_id)?;
-        let found = app.documents.get(&months::database(account, month), &id).await?;
-        let leg = found.filter(|document| document.doc_type == TYPE).and_then(Leg::read);
-        let interaction = leg.and_then(|leg| Interaction::read(leg.interaction_id()));
-        if let Some(interaction) = interaction.filter(|call| is_near(call, began)) {
+        let Ok(id) = id_of(month, call_id) else { continue };
+        let leg = stored.get(&Database::Modb(account.clone(), month), &id)?;
+        if let Some(interaction) = leg.and_then(|leg| call_of(&leg, began)) {
             return Ok(Some(interaction));
         }
     }

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::{Map, Value, json};
 
-use super::super::months::{self, Span};
+use super::super::months::{self, Span, Which};
 use super::super::pages::Ask;
 use super::super::{App, Error};
 use super::{Leg, TYPE};
@@ -57,11 +57,17 @@ impl By {
     }
 }
 
-/// What the account's legs that began within `span` come to. `keep` says which are wanted.
+/// What the account's legs that began within `span`, or those of one owner, come to. `keep` says which are wanted.
 ///
 /// # Errors
 /// [`Error::Unavailable`].
-pub async fn summary<F>(app: &App, account: &Account, span: Span, keep: F) -> Result<Map<String, Value>, Error>
+pub async fn summary<F>(
+    app: &App,
+    account: &Account,
+    owner: Option<&str>,
+    span: Span,
+    keep: F,
+) -> Result<Map<String, Value>, Error>
 where
     F: Fn(&Leg) -> bool + Send + Sync,
 {
@@ -81,7 +87,8 @@ where
         months.add(&month, &leg);
         None::<()>
     };
-    months::page(app, account, TYPE, None, span, &Ask::default(), row).await?;
+    let which = Which { doc_type: TYPE, owner, ..Which::default() };
+    months::page(app, account, which, span, &Ask::default(), row).await?;
     let Value::Object(mut summary) = all.to_json() else { return Ok(Map::new()) };
     summary.insert("interactions".into(), calls.len().into());
     for (key, by) in [("direction", &directions), ("hangup_cause", &causes), ("month", &months)] {

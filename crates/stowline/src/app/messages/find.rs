@@ -6,7 +6,7 @@ use connections::Order;
 use plan::DocId;
 
 use super::super::mailboxes::Mailbox;
-use super::super::months::{self, Span};
+use super::super::months::{self, Span, Which};
 use super::super::pages::{Ask, Page};
 use super::super::{App, Error};
 use super::{Message, TYPE};
@@ -76,7 +76,8 @@ where
 {
     let parent = mailbox.map(DocId::as_ref);
     let row = move |document| Message::read(document).filter(|found| keep(found));
-    months::page(app, account, TYPE, parent, span, ask, row).await
+    let which = Which { doc_type: TYPE, parent, ..Which::default() };
+    months::page(app, account, which, span, ask, row).await
 }
 
 /// How many messages a box has.

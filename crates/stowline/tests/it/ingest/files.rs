@@ -365,8 +365,48 @@ async fn a_digest_that_a_sender_says_is_compared() {
         assert!(lost["content-digest"]["mismatch"].is_object(), "{lost}");
         put(format!("md5=:AAAA:, {}", said(bytes))).await.expect_status(status);
         put("nonsense".into()).await.expect_status(200);
+        let odd = put("sha-256=:AAAA:".into()).await.expect_status(400).data();
+        assert!(odd["content-digest"]["invalid"].is_object(), "{odd}");
+        let md5 = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(md5::Md5::digest(bytes));
+        for (said, status) in [(md5(b"other"), 400), (md5(bytes), 200)] {
+            let request = fs.request(Method::POST, &path(&inside, what)).header("content-md5", said);
+            let answer = fs.send(request.body(bytes.to_vec())).await.expect_status(status).data();
+            assert_eq!(answer["content-md5"]["mismatch"].is_object(), status == 400, "{answer}");
+        }
+    }
+    // In a form it is the file's own that counts.
+    for (digest, status) in [(said(b"other"), 400), (said(b"RIFF"), 200)] {
+        let form = format!(
+            "--b\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a.wav\"\r\nContent-Digest: {digest}\r\n\r\nRIFF\r\n--b--\r\n"
+        );
+        let request = fs.request(Method::POST, &path(&inside, "recordings/a.wav"));
+        let request = request
+            .header("content-type", "multipart/form-data; boundary=b")
+            .header("content-digest", said(b"the form"));
+        fs.send(request.body(form)).await.expect_status(status);
     }
     assert_eq!(documents(&inside, "call_recording").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_without_an_account_means_the_keys() {
+    let inside = Inside::start().await;
+    let (_, secret) = key(&inside, ALL).await;
+    mailbox(&inside).await;
+    let fs = switch(&inside, &secret);
+    for what in ["recordings/a.wav", "voicemail/1001/a.wav", "fax/a.tiff", "recordings/cdr", "fax/recordings"] {
+        let put = async |path: String| fs.upload(Method::PUT, &path, "", &b"RIFF"[..]).await;
+        let first = put(format!("/v2/ingest/{what}")).await.expect_status(201).data();
+        let again = put(path(&inside, what)).await.expect_status(200).data();
+        assert_eq!((&first["id"], &first["sha256"]), (&again["id"], &again["sha256"]), "{what}");
+    }
+    let leg = r#"{"call_id": "f3b1"}"#;
+    let first = fs.upload(Method::POST, "/v2/ingest/cdr", "application/json", leg).await.expect_status(200).data();
+    let again = fs.upload(Method::POST, &path(&inside, "cdr"), "application/json", leg).await.expect_status(200).data();
+    assert_eq!((&first["id"], &first["new"], &again["new"]), (&again["id"], &json!(true), &json!(false)));
+    let (_, narrow) = key(&inside, &["fax"]).await;
+    switch(&inside, &narrow).upload(Method::POST, "/v2/ingest/cdr", "application/json", leg).await.expect_status(403);
+    switch(&inside, "ik_none").upload(Method::POST, "/v2/ingest/cdr", "application/json", leg).await.expect_status(401);
 }
 
 #[tokio::test(flavor = "multi_thread")]
