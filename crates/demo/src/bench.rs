@@ -1,14 +1,18 @@
 //! The benchmarks: each figure beside a yardstick that was measured in the same run, on the same cores and disk.
 //!
 //! A figure alone says little about a machine that nobody knows. So each benchmark alternates rounds of ours and of a
-//! plain way to do the same: writing files with fsync, rclone against the same S3 server, a look-up in a hash map. The
+//! plain way to do the same: writing files with fsync, rclone against the same S3 server, a look-up in a hash map, a server that
+//! only gives back what it is sent. The
 //! ratio of the two is what is promised; it is the median over the rounds.
 //!
 //! Everything runs through the real program (release build) and its HTTP interface with its default configuration, but
 //! for what `docs/performance.md` names; only routes are measured in process, because nobody would see them over HTTP.
 
+pub mod cdrs;
 pub mod delivery;
 pub mod deposits;
+pub mod echo;
+pub mod ingest;
 pub mod load;
 pub mod machine;
 pub mod memory;
@@ -24,7 +28,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// The benchmarks by name, in the order in which they run.
-pub const NAMES: [&str; 4] = ["deposits", "delivery", "memory", "routes"];
+pub const NAMES: [&str; 6] = ["deposits", "delivery", "memory", "routes", "ingest", "cdrs"];
 
 /// Where and how the benchmarks run.
 #[derive(Debug)]
@@ -62,6 +66,8 @@ impl Bench {
             "delivery" => delivery::run(self, &room).await,
             "memory" => memory::run(self, &room).await,
             "routes" => routes::run(self),
+            "ingest" => ingest::run(self, &room).await,
+            "cdrs" => cdrs::run(self, &room).await,
             other => anyhow::bail!("there is no benchmark {other}; there are {}", NAMES.join(", ")),
         };
         std::fs::remove_dir_all(&room).context("cleaning up")?;

@@ -11,11 +11,14 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+/// Where a body is stamped.
+pub const STAMP: &str = "~~sixteen chars~";
+
 /// A request that can be sent again and again, each time with another stamp in its body.
 #[derive(Debug, Clone)]
 pub struct Template {
     bytes: Vec<u8>,
-    stamp_at: usize,
+    stamps: Vec<usize>,
     /// The bytes of the file in the body.
     pub file: std::ops::Range<usize>,
 }
@@ -37,12 +40,25 @@ impl Template {
         let file_end = bytes.len() + body.len() - tail;
         let file = file_end - file.len()..file_end;
         bytes.extend_from_slice(&body);
-        Template { stamp_at: file.start + 44, file, bytes }
+        Template { stamps: vec![file.start + 44], file, bytes }
+    }
+
+    /// A request with this body, in which every [`STAMP`] becomes the stamp.
+    pub fn whole(method: &str, path: &str, host: SocketAddr, token: &str, content_type: &str, body: &[u8]) -> Self {
+        let mut bytes = head(method, path, host, token, content_type, body.len() as u64);
+        let file = bytes.len()..bytes.len() + body.len();
+        bytes.extend_from_slice(body);
+        let mark = STAMP.as_bytes();
+        let stamps = (file.start..file.end).filter(|at| bytes[*at..].starts_with(mark)).collect();
+        Template { stamps, file, bytes }
     }
 
     /// Writes another stamp: no two files of a run are the same.
     pub fn stamp(&mut self, number: u64) {
-        self.bytes[self.stamp_at..self.stamp_at + 16].copy_from_slice(format!("{number:016x}").as_bytes());
+        let stamp = format!("{number:016x}");
+        for at in &self.stamps {
+            self.bytes[*at..*at + 16].copy_from_slice(stamp.as_bytes());
+        }
     }
 
     /// The file as it would be sent now.

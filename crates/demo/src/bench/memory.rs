@@ -30,7 +30,7 @@ pub async fn run(bench: &Bench, room: &Path) -> anyhow::Result<Outcome> {
 
     let server = Server::start(bench, room).await?;
     // The peak counts from here.
-    std::fs::write(format!("/proc/{}/clear_refs", server.program.pid()), "5").context("the peak cannot be reset")?;
+    reset_peak(server.program.pid())?;
     let bar = progress("memory", 0);
     bar.set_message(format!("{files} uploads of {} MiB at once", size / MIB));
     let started = Instant::now();
@@ -115,8 +115,13 @@ impl Upload {
     }
 }
 
+/// Lets the peak of a process count from here.
+pub(super) fn reset_peak(pid: u32) -> anyhow::Result<()> {
+    std::fs::write(format!("/proc/{pid}/clear_refs"), "5").context("the peak cannot be reset")
+}
+
 /// The highest resident memory since the peak was reset.
-fn peak_bytes(pid: u32) -> anyhow::Result<u64> {
+pub(super) fn peak_bytes(pid: u32) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("the program is gone")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
     Ok(line.trim().trim_end_matches(" kB").trim().parse::<u64>()? * 1024)

@@ -70,7 +70,10 @@ impl Server {
         let account = login["account_id"].as_str().context("no account_id")?.to_owned();
         let storage = json!({"data": {
             "attachments": {HANDLER: {"handler": "s3", "name": "bench", "settings": s3.settings(BUCKET)}},
-            "plan": {"modb": {"types": {"mailbox_message": {"attachments": {"handler": HANDLER}}}}},
+            "plan": {"modb": {"types": {
+                "mailbox_message": {"attachments": {"handler": HANDLER}},
+                "call_recording": {"attachments": {"handler": HANDLER}},
+            }}},
         }});
         let answer = api.put(&format!("/v2/accounts/{account}/storage"), &storage).await;
         ensure!(answer.status == 201, "storage: {answer}");
@@ -79,6 +82,17 @@ impl Server {
         ensure!(answer.status == 201, "mailbox: {answer}");
         let mailbox = answer.data()["id"].as_str().context("no id")?.to_owned();
         Ok(Server { program, s3, api, account, mailbox, idle_bytes })
+    }
+
+    /// A key of the account for switches, with these scopes.
+    ///
+    /// # Errors
+    /// It was refused.
+    pub async fn ingest_key(&self, scopes: &[&str]) -> anyhow::Result<String> {
+        let path = format!("/v2/accounts/{}/ingest_keys", self.account);
+        let answer = self.api.put(&path, &json!({"data": {"name": "bench", "scopes": scopes}})).await;
+        ensure!(answer.status == 201, "ingest key: {answer}");
+        Ok(answer.data()["key"].as_str().context("no key")?.to_owned())
     }
 
     /// Where the program listens.

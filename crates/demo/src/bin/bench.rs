@@ -5,15 +5,15 @@ use clap::Parser;
 use serde_json::{Map, json};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
-use stowline_demo::bench::{Bench, NAMES, machine, report};
+use stowline_demo::bench::{Bench, NAMES, echo, machine, report};
 use stowline_demo::binary;
 
-/// Measures deposits, delivery, memory and routes, each beside a yardstick in the same run, and writes docs/performance.md
+/// Measures deposits, delivery, memory, routes, ingest and call records, each beside a yardstick in the same run, and writes docs/performance.md
 /// and docs/performance.json. Takes some minutes and about 40 GiB of disk; nothing else should run meanwhile.
 #[derive(Debug, Parser)]
 #[command(name = "cargo bench-all --")]
 struct Options {
-    /// Only this one: deposits, delivery, memory or routes (may be given several times)
+    /// Only this one: deposits, delivery, memory, routes, ingest or cdrs (may be given several times)
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Small and short, to see that everything works: prints the table and writes no file
@@ -22,7 +22,14 @@ struct Options {
     /// Where everything is written: on a disk, never on tmpfs (default: target/bench)
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Be the yardstick of call records, which runs in a process of its own
+    #[arg(long, hide = true)]
+    echo: bool,
 }
+
+/// As the program has it: the echo server is to be of the same stack.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let mut arguments: Vec<_> = std::env::args_os().collect();
@@ -31,6 +38,12 @@ fn main() -> ExitCode {
     }
     let options = Options::parse_from(arguments);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    if options.echo {
+        return match runtime.block_on(echo::serve()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
     match runtime.block_on(run(options)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
