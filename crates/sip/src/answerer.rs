@@ -17,7 +17,7 @@ pub trait Answerer: Send + Sync + 'static {
     fn trusts(&self, source: IpAddr) -> bool;
 
     /// Whether anybody has a password. While nobody has, strangers are refused at once instead of being asked for one.
-    fn knows_anybody(&self) -> bool;
+    async fn knows_anybody(&self) -> bool;
 
     /// Who `username` of `realm` is, and the password; none when there is no such user.
     ///

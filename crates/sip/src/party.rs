@@ -76,6 +76,7 @@ mod tests {
     fn parties_are_read_as_people_would() {
         for (header, name, address) in [
             ("\"Dana Fox\" <sip:+14155550123@Carrier.Example>;tag=1", Some("Dana Fox"), "+14155550123@carrier.example"),
+            ("Dana Fox <sip:dana@carrier.example>", Some("Dana Fox"), "dana@carrier.example"),
             ("<sip:1001@192.0.2.1:5070;user=phone>", None, "1001@192.0.2.1"),
             ("sip:anonymous@anonymous.invalid;tag=x", None, "anonymous@anonymous.invalid"),
             ("\"\" <sip:carrier.example>", None, "@carrier.example"),

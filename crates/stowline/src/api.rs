@@ -36,6 +36,7 @@ pub mod ingest;
 pub mod ingest_key;
 pub mod list;
 pub mod recording;
+pub mod sip_credential;
 pub mod storage;
 pub mod store_proxy;
 pub mod upload;
@@ -147,6 +148,11 @@ pub const ROUTES: &[Route] = routes! {
     Put    "accounts/{account}/ingest_keys" Admin ingest_key::create;
     Get    "accounts/{account}/ingest_keys/{ingest_key}" Admin ingest_key::read;
     Delete "accounts/{account}/ingest_keys/{ingest_key}" Admin ingest_key::revoke;
+
+    Get    "accounts/{account}/sip_credentials" StorageChange sip_credential::list;
+    Put    "accounts/{account}/sip_credentials" StorageChange sip_credential::create;
+    Get    "accounts/{account}/sip_credentials/{sip_credential}" StorageChange sip_credential::read;
+    Delete "accounts/{account}/sip_credentials/{sip_credential}" StorageChange sip_credential::revoke;
 
     Get    "accounts/{account}/users" Member user::list;
     Put    "accounts/{account}/users" Admin user::create;

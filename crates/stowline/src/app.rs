@@ -42,6 +42,7 @@ pub mod recordings;
 pub mod removal;
 pub mod reservations;
 pub mod secrets;
+pub mod sip_credentials;
 pub mod spoken;
 pub mod storage_documents;
 pub mod store_proxy;

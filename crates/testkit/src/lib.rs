@@ -4,6 +4,7 @@
 //! * [`HttpStore`]: keeps what is PUT or POSTed to a path and gives it back.
 //! * [`IngestStore`]: an ingest endpoint, as those who upload to it see it.
 //! * [`FaultProxy`]: stands before either (or before anything that speaks HTTP) and follows a script of [`Fault`]s.
+//! * [`ImpairedCall`]: a bad network between a caller and a SIP server: loss, duplicates, reordering, jitter, by a seed.
 //! * [`Program`]: the `stowline` binary with a data folder of its own; killed, stopped and started again at will.
 //! * [`Api`]: a client of the REST API; [`Answer`]: what came back.
 //! * [`has_program`]: whether the system has a program that a test needs.
@@ -21,6 +22,7 @@ mod api;
 mod fault;
 mod fault_proxy;
 mod http_store;
+mod impaired_call;
 mod ingest_store;
 mod installed;
 mod program;
@@ -31,6 +33,7 @@ pub use api::{Answer, Api, multipart_body};
 pub use fault::Fault;
 pub use fault_proxy::FaultProxy;
 pub use http_store::{HttpStore, Part, StoreRequest};
+pub use impaired_call::{ImpairedCall, Impairment, Passed};
 pub use ingest_store::{IngestStore, Ingested};
 pub use installed::has_program;
 pub use program::{Program, ProgramBuilder, find_binary};

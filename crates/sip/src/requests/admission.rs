@@ -22,7 +22,7 @@ pub(super) async fn admit(
     if shared.answerer.trusts(peer.address.ip()) {
         return Ok(Some(Caller::Trusted));
     }
-    if !shared.answerer.knows_anybody() {
+    if !shared.answerer.knows_anybody().await {
         transaction.reply(StatusCode::Forbidden).await?;
         return Ok(None);
     }

@@ -52,7 +52,7 @@ impl Answerer for Desk {
         source.is_loopback() && self.trusted.load(Ordering::Relaxed)
     }
 
-    fn knows_anybody(&self) -> bool {
+    async fn knows_anybody(&self) -> bool {
         self.password.is_some()
     }
 

@@ -205,7 +205,7 @@ pub async fn replace(app: &App, account: &Account, data: Value) -> Result<Accoun
     read(written.map_err(taken)?)
 }
 
-/// Deletes an account that has none below it, with its users, its ingest keys and its storage document.
+/// Deletes an account that has none below it, with its users, its ingest keys, its SIP credentials and its storage document.
 ///
 /// # Errors
 /// [`Error::Invalid`] for the master or one with descendants, [`Error::Unavailable`].
@@ -223,6 +223,7 @@ pub async fn remove(app: &App, account: &Account) -> Result<(), Error> {
     app.documents.replace(&accounts(), &document.id, &document.revision, draft).await?;
     super::users::remove_all(app, &account.id).await?;
     super::ingest_keys::revoke_all(app, account).await?;
+    super::sip_credentials::revoke_all(app, account).await?;
     storage_documents::forget_account(app, &account.id).await
 }
 

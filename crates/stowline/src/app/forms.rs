@@ -27,8 +27,10 @@ pub const FAX: FormName = FormName(6);
 
 /// `PUT …/ingest_keys`.
 pub const INGEST_KEY: FormName = FormName(7);
+/// `PUT …/sip_credentials`.
+pub const SIP_CREDENTIAL: FormName = FormName(8);
 
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     include_str!("../../schemas/accounts.json"),
     include_str!("../../schemas/users.json"),
     include_str!("../../schemas/vmboxes.json"),
@@ -37,6 +39,7 @@ const SOURCES: [&str; 8] = [
     include_str!("../../schemas/cdrs.json"),
     include_str!("../../schemas/faxes.json"),
     include_str!("../../schemas/ingest_keys.json"),
+    include_str!("../../schemas/sip_credentials.json"),
 ];
 
 /// The compiled schemas.

@@ -186,7 +186,7 @@ impl Answerer for Nobody {
         true
     }
 
-    fn knows_anybody(&self) -> bool {
+    async fn knows_anybody(&self) -> bool {
         false
     }
 

@@ -85,6 +85,6 @@ async fn at_address(app: &App, number: &str, caller: &Caller) -> Result<Option<D
 }
 
 /// An address of ours: a message that came here was sent to it, under whichever of our addresses.
-fn is_address(host: &str) -> bool {
+pub fn is_address(host: &str) -> bool {
     host.parse::<std::net::IpAddr>().is_ok() || host.eq_ignore_ascii_case("localhost")
 }

@@ -22,7 +22,7 @@ use voice::{Codec, Keys, Settings, SilenceLimits};
 use super::conversation::{self, Heard, Over};
 use super::destination::{self, Destination, Nowhere};
 use super::prompts::Prompts;
-use crate::app::App;
+use crate::app::{App, sip_credentials};
 
 mod message;
 
@@ -160,12 +160,19 @@ impl Answerer for Desk {
         self.app.config.sip.trusted_peers.iter().any(|network| network.contains(&source))
     }
 
-    fn knows_anybody(&self) -> bool {
-        false
+    async fn knows_anybody(&self) -> bool {
+        // While it cannot be said, who has a password should not hear that nobody has.
+        sip_credentials::any(&self.app).await.unwrap_or(true)
     }
 
-    async fn identify(&self, _realm: &str, _username: &str) -> Result<Option<Known>, Unavailable> {
-        Ok(None)
+    async fn identify(&self, realm: &str, username: &str) -> Result<Option<Known>, Unavailable> {
+        match sip_credentials::identify(&self.app, realm, username).await {
+            Ok(found) => Ok(found.map(|(account, password)| Known { who: account.to_string(), password })),
+            Err(error) => {
+                tracing::warn!(error = %crate::api::error::chain(&error), "a SIP caller cannot be identified now");
+                Err(Unavailable)
+            }
+        }
     }
 
     async fn take(&self, invitation: Invitation) {

@@ -21,15 +21,24 @@ impl Exchange {
         Self::with("").await
     }
 
+    /// Takes calls of nobody without a password.
+    pub async fn guarded() -> Self {
+        Self::set_up("[]", "").await
+    }
+
     /// With more in `[sip]` or after it. The prompt is short; nobody is hung up on for a silence.
     pub async fn with(more: &str) -> Self {
+        Self::set_up("[\"127.0.0.0/8\"]", more).await
+    }
+
+    async fn set_up(trusted: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let prompt = folder.path().join("prompt.wav");
         let speech = wav::read(VOICEMAIL_WAV).unwrap();
         std::fs::write(&prompt, wav::file(8_000, &speech.samples()[..1_600])).unwrap();
         let config = format!(
             "{CONFIG}\n[voicemail]\nprompt = {prompt:?}\nmax_pause = \"0s\"\nmax_wait = \"0s\"\n\
-             [sip]\nlisten = \"127.0.0.1:0\"\ntrusted_peers = [\"127.0.0.0/8\"]\n{more}"
+             [sip]\nlisten = \"127.0.0.1:0\"\ntrusted_peers = {trusted}\n{more}"
         );
         let platform = Platform::with(&config).await;
         let mailbox = platform.mailbox().await;
@@ -68,13 +77,7 @@ impl Exchange {
 
     /// sipp with a scenario of this folder. Panics unless it exits well.
     pub async fn sipp(&self, scenario: &str, options: &[&str]) -> Output {
-        let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/telephony").join(scenario);
-        let mut command = Command::new("sipp");
-        command.arg(self.sip("udp").await).arg("-sf").arg(scenario).args(["-s", "1001", "-i", "127.0.0.1"]);
-        command.args(["-mi", "127.0.0.1", "-nostdin", "-trace_err", "-error_file", "sipp-errors.log"]);
-        command.args(options).current_dir(self.folder.path()).stdin(Stdio::null());
-        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-        let errors = std::fs::read_to_string(self.folder.path().join("sipp-errors.log")).unwrap_or_default();
+        let (output, errors) = self.try_sipp(scenario, options).await;
         assert!(
             output.status.success(),
             "sipp: {}\n{errors}\n{}",
@@ -82,6 +85,18 @@ impl Exchange {
             String::from_utf8_lossy(&output.stdout)
         );
         output
+    }
+
+    /// As [`Exchange::sipp`], however it exits; with what it says of errors.
+    pub async fn try_sipp(&self, scenario: &str, options: &[&str]) -> (Output, String) {
+        let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/telephony").join(scenario);
+        let mut command = Command::new("sipp");
+        command.arg(self.sip("udp").await).arg("-sf").arg(scenario).args(["-s", "1001", "-i", "127.0.0.1"]);
+        command.args(["-mi", "127.0.0.1", "-nostdin", "-trace_err", "-error_file", "sipp-errors.log"]);
+        command.args(options).current_dir(self.folder.path()).stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let errors = std::fs::read_to_string(self.folder.path().join("sipp-errors.log")).unwrap_or_default();
+        (output, errors)
     }
 
     /// What lies in box 1001, the newest first.

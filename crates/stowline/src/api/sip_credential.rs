@@ -1,0 +1,47 @@
+//! `/v2/accounts/{account}/sip_credentials…`: names and passwords for telephones and switches. A password is in one answer only, the one to its
+//! making.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::account::deleted;
+use super::error::Fault;
+use super::{Call, Reply};
+use crate::app::App;
+use crate::app::sip_credentials::{self, SipCredential};
+
+/// `GET …/sip_credentials`.
+pub async fn list(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    let credentials = sip_credentials::list(&app, call.account()?).await?;
+    Ok(Reply::ok(credentials.iter().map(|credential| credential.public().into()).collect::<Vec<Value>>()))
+}
+
+/// `PUT …/sip_credentials`: `{"name": …}`, whose they are; the answer has `username`, `password`, and the `realm` to use them at.
+pub async fn create(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    let account = call.account()?;
+    let (made, password) = sip_credentials::create(&app, account, call.data.clone()).await?;
+    let mut data = made.public();
+    data.insert("password".into(), password.as_str().into());
+    data.insert("realm".into(), account.realm().into());
+    Ok(Reply::created(data).revision(&made.document.revision).at(made.id.to_string()))
+}
+
+async fn named(app: &App, call: &Call) -> Result<SipCredential, Fault> {
+    Ok(sip_credentials::get(app, call.account()?, call.param("sip_credential")).await?)
+}
+
+/// `GET …/sip_credentials/{sip_credential}`.
+pub async fn read(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    let credential = named(&app, &call).await?;
+    Ok(Reply::ok(credential.public()).revision(&credential.document.revision))
+}
+
+/// `DELETE …/sip_credentials/{sip_credential}`: it is refused from now on.
+pub async fn revoke(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    let credential = named(&app, &call).await?;
+    sip_credentials::revoke(&app, &credential).await?;
+    let mut data = credential.public();
+    data.insert("_read_only".into(), deleted());
+    Ok(Reply::ok(data))
+}
