@@ -127,10 +127,13 @@ impl Payload {
     pub(crate) async fn read(&self) -> io::Result<Bytes> {
         let bytes = match &self.source {
             Source::Bytes(bytes) => bytes.clone(),
-            Source::File(path) => {
-                let (path, length) = (path.clone(), self.length);
-                blocking(move || Ok(read(&mut File::open(path)?, length)?.1)).await?
-            }
+            Source::File(path) => match cached(path, self.length) {
+                Some(bytes) => bytes,
+                None => {
+                    let (path, length) = (path.clone(), self.length);
+                    blocking(move || Ok(read(&mut File::open(path)?, length)?.1)).await?
+                }
+            },
         };
         if let Some(watch) = &self.watch {
             watch(bytes.len() as u64);
@@ -173,6 +176,25 @@ fn pieces(path: Arc<Path>, range: Range<u64>) -> BoxStream<'static, io::Result<B
     .boxed()
 }
 
+/// The bytes of a small file where the system has all of it in memory, so that nothing waits for a disk and no other thread is needed: what was
+/// just deposited is. `None` says that it must be read in the ordinary way, whatever the reason.
+#[cfg(target_os = "linux")]
+fn cached(path: &Path, length: u64) -> Option<Bytes> {
+    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+    use rustix::io::{ReadWriteFlags, preadv2};
+
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok()?;
+    let mut buffer = vec![0; usize::try_from(length).ok()?];
+    let found = preadv2(&file, &mut [io::IoSliceMut::new(&mut buffer)], 0, ReadWriteFlags::NOWAIT).ok()?;
+    (found == buffer.len()).then(|| buffer.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn cached(_: &Path, _: u64) -> Option<Bytes> {
+    None
+}
+
 fn read(file: &mut File, count: u64) -> io::Result<(usize, Bytes)> {
     let mut buffer = Vec::with_capacity(usize::try_from(count).map_err(|_| io::ErrorKind::OutOfMemory)?);
     let found = file.take(count).read_to_end(&mut buffer)?;
@@ -212,6 +234,18 @@ mod tests {
             assert_eq!(payload.read().await.unwrap(), content);
             assert_eq!(payload.md5().await.unwrap()[..], Md5::digest(&content)[..]);
         }
+    }
+
+    #[test]
+    fn what_is_in_memory_is_read_at_once_and_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("payload");
+        std::fs::write(&path, b"abc").unwrap();
+        assert!(cached(&path, 3).is_none_or(|bytes| bytes == b"abc"[..]));
+        assert!(cached(&path, 2).is_none_or(|bytes| bytes == b"ab"[..]));
+        assert_eq!(cached(&path, 4), None);
+        assert_eq!(cached(&folder.path().join("absent"), 0), None);
+        assert_eq!(read(&mut File::open(&path).unwrap(), 3).unwrap().1, b"abc"[..]);
     }
 
     #[tokio::test]

@@ -482,9 +482,13 @@ fn update(
     let text = print(&body);
     document.revision = Revision::next(Some(&document.revision), &text);
     document.body = body;
-    connection
-        .prepare_cached("UPDATE documents SET revision = ?3, body = ?4, deleted = ?5 WHERE db = ?1 AND id = ?2")?
-        .execute(params![database.name(), id.as_ref(), document.revision.to_string(), text, document.deleted])?;
+    // The indices hold only what is not deleted: a statement that names `deleted` rewrites them, also when it stays as it is.
+    let sql = match document.deleted {
+        true => "UPDATE documents SET revision = ?3, body = ?4, deleted = 1 WHERE db = ?1 AND id = ?2",
+        false => "UPDATE documents SET revision = ?3, body = ?4 WHERE db = ?1 AND id = ?2",
+    };
+    let values = params![database.name(), id.as_ref(), document.revision.to_string(), text];
+    connection.prepare_cached(sql)?.execute(values)?;
     Ok(document)
 }
 
