@@ -177,6 +177,7 @@ pub const ROUTES: &[Route] = routes! {
     Put    "accounts/{account}/vmboxes/{box}/messages" Member vmbox::messages::create, files;
     Post   "accounts/{account}/vmboxes/{box}/messages" Member vmbox::messages::change_many;
     Delete "accounts/{account}/vmboxes/{box}/messages" Member vmbox::messages::remove_many;
+    Post   "accounts/{account}/vmboxes/{box}/messages/raw" Member vmbox::archive::download;
     Get    "accounts/{account}/vmboxes/{box}/messages/{message}" Member vmbox::messages::read;
     Post   "accounts/{account}/vmboxes/{box}/messages/{message}" Member vmbox::messages::change;
     Delete "accounts/{account}/vmboxes/{box}/messages/{message}" Member vmbox::messages::remove;
@@ -200,6 +201,24 @@ pub const ROUTES: &[Route] = routes! {
     Delete "accounts/{account}/faxes/inbox/{fax}" Member fax::remove;
     Get    "accounts/{account}/faxes/inbox/{fax}/attachment" Member fax::download;
     Delete "accounts/{account}/faxes/inbox/{fax}/attachment" Member fax::remove_pages;
+
+    Get    "accounts/{account}/users/{user}/vmboxes" Member vmbox::list;
+    Put    "accounts/{account}/users/{user}/vmboxes" Admin vmbox::create;
+    Get    "accounts/{account}/users/{user}/vmboxes/messages" Member vmbox::messages::of_account;
+    Get    "accounts/{account}/users/{user}/vmboxes/{box}" Member vmbox::read;
+    Post   "accounts/{account}/users/{user}/vmboxes/{box}" Admin vmbox::replace;
+    Patch  "accounts/{account}/users/{user}/vmboxes/{box}" Admin vmbox::patch;
+    Delete "accounts/{account}/users/{user}/vmboxes/{box}" Admin vmbox::remove;
+    Get    "accounts/{account}/users/{user}/vmboxes/{box}/messages" Member vmbox::messages::list;
+    Put    "accounts/{account}/users/{user}/vmboxes/{box}/messages" Member vmbox::messages::create, files;
+    Post   "accounts/{account}/users/{user}/vmboxes/{box}/messages" Member vmbox::messages::change_many;
+    Delete "accounts/{account}/users/{user}/vmboxes/{box}/messages" Member vmbox::messages::remove_many;
+    Post   "accounts/{account}/users/{user}/vmboxes/{box}/messages/raw" Member vmbox::archive::download;
+    Get    "accounts/{account}/users/{user}/vmboxes/{box}/messages/{message}" Member vmbox::messages::read;
+    Post   "accounts/{account}/users/{user}/vmboxes/{box}/messages/{message}" Member vmbox::messages::change;
+    Delete "accounts/{account}/users/{user}/vmboxes/{box}/messages/{message}" Member vmbox::messages::remove;
+    Get    "accounts/{account}/users/{user}/vmboxes/{box}/messages/{message}/raw" Member vmbox::raw::download;
+    Put    "accounts/{account}/users/{user}/vmboxes/{box}/messages/{message}/raw" Member vmbox::raw::upload, files;
 
     Get    "accounts/{account}/users/{user}/recordings" Member recording::list;
     Get    "accounts/{account}/users/{user}/recordings/{recording}" Member recording::read;

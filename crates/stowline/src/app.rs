@@ -36,6 +36,7 @@ pub mod media_types;
 pub mod messages;
 pub mod months;
 pub mod pages;
+mod playing_time;
 pub mod probe;
 pub mod received;
 pub mod recordings;

@@ -1,6 +1,7 @@
-//! `/v2/accounts/{account}/vmboxes…`: voicemail boxes.
+//! `/v2/accounts/{account}/vmboxes…` and the same below `users/{user}`: voicemail boxes.
 //!
-//! Beyond what the routes declare: who is no admin reaches only the boxes that are their own, here and in everything below a box.
+//! Beyond what the routes declare: who is no admin reaches only the boxes that are their own, here and in everything below a box. Below a user there
+//! are only those of that user.
 
 use std::sync::Arc;
 
@@ -10,25 +11,22 @@ use serde_json::{Map, Value, json};
 use super::account::{deleted, expect};
 use super::error::Fault;
 use super::list::{Filters, Paging, Times};
+use super::whose::Whose;
 use super::{Call, Reply};
 use crate::app::mailboxes::{self, Mailbox};
 use crate::app::messages::{self as voicemail, Counts};
 use crate::app::{App, Error};
 
+pub mod archive;
 pub mod messages;
 pub mod raw;
 
-/// True when the caller may see into the box.
-pub(super) fn may_reach(call: &Call, mailbox: &Mailbox) -> Result<bool, Error> {
-    let caller = call.caller()?;
-    let own = || caller.user.as_ref().is_some_and(|user| mailbox.owner_id() == Some(user.id.as_ref()));
-    Ok(caller.administers(call.account()?) || own())
-}
-
 /// A box of the account that the caller may reach.
 pub(super) async fn reached(app: &App, call: &Call, id: &str) -> Result<Mailbox, Error> {
+    let whose = Whose::of(app, call).await?;
     let mailbox = mailboxes::get(app, &call.account()?.id, id).await?;
-    if may_reach(call, &mailbox)? { Ok(mailbox) } else { Err(Error::Forbidden) }
+    whose.expect(mailbox.owner_id())?;
+    Ok(mailbox)
 }
 
 /// The box in the path.
@@ -39,9 +37,10 @@ pub(super) async fn in_path(app: &App, call: &Call) -> Result<Mailbox, Error> {
 /// `GET …/vmboxes`: the boxes as short rows, each with how many messages it has.
 pub async fn list(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let account = call.account()?;
+    let whose = Whose::of(&app, &call).await?;
     let (paging, filters) = (Paging::of(&app, &call)?, Filters::of(&call)?);
     let keep = |mailbox: &Mailbox| {
-        may_reach(&call, mailbox).unwrap_or(false) && filters.pass(&mailbox.document.public(), times(mailbox))
+        whose.includes(mailbox.owner_id()) && filters.pass(&mailbox.document.public(), times(mailbox))
     };
     let page = mailboxes::page(&app, &account.id, &paging.ask, keep).await?;
     let mut rows = Vec::with_capacity(page.rows.len());
@@ -67,9 +66,14 @@ fn row(mailbox: &Mailbox, counts: Counts) -> Value {
     Value::Object(row)
 }
 
-/// `PUT …/vmboxes`.
+/// `PUT …/vmboxes`. Below a user it is theirs.
 pub async fn create(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
-    let created = mailboxes::create(&app, &call.account()?.id, call.data.clone()).await?;
+    let whose = Whose::of(&app, &call).await?;
+    let mut data = call.data.clone();
+    if let (Some(fields), Some(owner)) = (data.as_object_mut(), whose.owner()) {
+        fields.insert("owner_id".into(), owner.into());
+    }
+    let created = mailboxes::create(&app, &call.account()?.id, data).await?;
     let reply = Reply::created(created.document.public()).revision(&created.document.revision);
     Ok(reply.at(created.id.to_string()))
 }

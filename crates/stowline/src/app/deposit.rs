@@ -86,7 +86,7 @@ impl Arrived {
 pub enum Form {
     /// It is created so.
     New(Draft),
-    /// It exists; these public fields are laid over its own, and its other attachments go, with the files that hold them here.
+    /// It exists; these fields are merged into its own, and its other attachments go, with the files that hold them here.
     Existing(Map<String, Value>),
 }
 
@@ -201,9 +201,7 @@ impl Deposit {
                 // A location may be made of any field of the document, not of those alone that change.
                 let Target { database, id, .. } = &self.target;
                 let document = app.documents.get(database, id).await?.ok_or_else(|| Error::NotFound(id.to_string()))?;
-                let mut public = document.public();
-                public.extend(fields.clone());
-                public
+                merged(document.public(), fields.clone())
             }
         };
         let job = self.job(&attachment, &name, public)?;
@@ -268,8 +266,7 @@ impl Deposit {
                         return Ok(Change::Leave);
                     }
                     let _ = seen.set(attachments_of(document));
-                    let mut body = document.body.clone();
-                    body.extend(fields);
+                    let mut body = merged(document.body.clone(), fields);
                     body.insert(ATTACHMENTS.into(), attachments);
                     Ok(Change::Write(body))
                 };
@@ -358,6 +355,16 @@ pub async fn rerouted(app: &App, put: &jobs::PutAttachment) -> Result<Option<job
         location,
         ..put.clone()
     }))
+}
+
+/// The fields of a document with others merged into them.
+fn merged(body: Map<String, Value>, fields: Map<String, Value>) -> Map<String, Value> {
+    let mut merged = Value::Object(body);
+    plan::merge::patch(&mut merged, &Value::Object(fields));
+    match merged {
+        Value::Object(merged) => merged,
+        _ => Map::new(),
+    }
 }
 
 async fn cancel(app: &App, id: JobId) {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::Stream;
 use plan::{AttachmentName, Database, DocId};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::attachment::{Attachment, attachments_of};
 use super::deposit::Form;
@@ -125,7 +125,7 @@ fn name_of(audio: &Audio) -> String {
     format!("{}.{}", id::random(), audio.extension())
 }
 
-/// Creates a message from what a caller says of it, with or without audio.
+/// Creates a message from what a caller says of it, with or without audio. Its length, when nobody says it, is that of the audio.
 ///
 /// # Errors
 /// [`Error::Invalid`] by the schema, [`Error::Unavailable`]; there is no message and no audio then.
@@ -136,8 +136,11 @@ pub async fn create(
     data: Value,
     audio: Option<Audio>,
 ) -> Result<Message, Error> {
-    let said = app.forms.check(&forms::MESSAGE, data)?;
+    let mut said = app.forms.check(&forms::MESSAGE, data)?;
     let timestamp = said.get("timestamp").and_then(Value::as_i64).unwrap_or_else(time::now);
+    if let Some(length) = audio.as_ref().and_then(Audio::milliseconds) {
+        said.entry("length").or_insert_with(|| length.into());
+    }
     let (database, id) = months::place(account, "timestamp", timestamp)?;
     let body = body::new(account, mailbox, &id, timestamp, &said);
     save(app, mailbox, database, id, timestamp, body, audio).await
@@ -184,7 +187,7 @@ async fn save(
     read(document)
 }
 
-/// Gives a message other audio; what it had is dropped here, and stays where a destination has it.
+/// Gives a message other audio, and its length where that can be told; what it had is dropped here, and stays where a destination has it.
 ///
 /// # Errors
 /// [`Error::Invalid`] (`date_range`) for a message past retention, [`Error::NotFound`], [`Error::Unavailable`].
@@ -193,6 +196,9 @@ pub async fn replace_audio(app: &Arc<App>, message: &Message, audio: Audio) -> R
     let name = name_of(&audio);
     let mut fields = body::with_audio(&name);
     fields.insert("pvt_modified".into(), time::now().into());
+    if let Some(length) = audio.milliseconds() {
+        fields.insert("metadata".into(), json!({"length": length}));
+    }
     let (database, id) = (message.document.database.clone(), message.id.clone());
     read(audio.commit(app, database, id, &name, Form::Existing(fields)).await?)
 }

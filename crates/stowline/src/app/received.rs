@@ -5,14 +5,16 @@
 //!
 //! What a sender says of a file's name and type are wishes; [`Received`] holds what became of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use plan::{AttachmentName, Database, DocId, DocType};
 use serde_json::{Map, Value};
 
 use super::deposit::{Arrived, Deposit, Form, Target};
+use super::playing_time::PlayingTime;
 use super::{App, Error, file_names, media_types, months};
 use crate::app::accounts::Account;
 use crate::time;
@@ -39,6 +41,7 @@ pub struct Received {
     extension: String,
     file_name: Option<String>,
     claim: Option<Claim>,
+    playing_time: Option<Duration>,
 }
 
 impl Received {
@@ -69,8 +72,16 @@ impl Received {
         let (content_type, extension) = kind(&sent, extension);
         let file_name =
             sent.file_name.map(|name| file_names::harmless(name, &extension)).filter(|name| !name.is_empty());
+        let listening = Arc::new(Mutex::new(PlayingTime::default()));
+        let heard = listening.clone();
+        let stream = stream.inspect(move |chunk| {
+            if let Ok(bytes) = chunk {
+                heard.lock().unwrap_or_else(PoisonError::into_inner).pass(bytes);
+            }
+        });
         let arrived = deposit.receive(app, stream, &content_type, sent.limit).await?;
-        Ok(Self { deposit, arrived, owner, content_type, extension, file_name, claim: None })
+        let playing_time = listening.lock().unwrap_or_else(PoisonError::into_inner).of_all();
+        Ok(Self { deposit, arrived, owner, content_type, extension, file_name, claim: None, playing_time })
     }
 
     /// Bytes.
@@ -81,6 +92,11 @@ impl Received {
     /// The SHA-256 of its bytes.
     pub fn sha256(&self) -> &[u8; 32] {
         self.arrived.sha256()
+    }
+
+    /// How long it plays in milliseconds, where its bytes tell.
+    pub fn milliseconds(&self) -> Option<u64> {
+        u64::try_from(self.playing_time?.as_millis()).ok()
     }
 
     /// The same file, which takes this unique key when it becomes a new document; where another document has taken it, there is none.

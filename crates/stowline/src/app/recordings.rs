@@ -92,7 +92,7 @@ where
     Audio::take(app, account, owner_id, TYPE, sound, EXTENSION, stream).await
 }
 
-/// Creates a recording from what is said of it; without audio when that went elsewhere. Fields that a recording does not have are dropped.
+/// Creates a recording from what is said of it; without audio when that went elsewhere. How long it is, when nobody says it, the audio tells. Fields that a recording does not have are dropped.
 ///
 /// # Errors
 /// [`Error::Invalid`] by the schema, and when `owner_id` is another than the audio was received for; [`Error::Unavailable`]. There is no
@@ -106,6 +106,11 @@ pub async fn create(
     let mut body = app.forms.check_known(&forms::RECORDING, Value::Object(metadata))?;
     if let Some(audio) = &audio {
         audio.settle_owner(&mut body)?;
+    }
+    if let Some(milliseconds) = audio.as_ref().and_then(Audio::milliseconds)
+        && !["duration", "duration_ms"].iter().any(|key| body.contains_key(*key))
+    {
+        body.insert("duration_ms".into(), milliseconds.into());
     }
     let start = settle_times(&mut body);
     let (database, id) = months::place(account, "start", start)?;

@@ -6,7 +6,9 @@ use testkit::{Answer, Api, VOICEMAIL_WAV};
 
 use super::fixture::{Platform, plain_user};
 
+mod archive;
 mod audio;
+mod length;
 mod lists;
 mod uploads;
 

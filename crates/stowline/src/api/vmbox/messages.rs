@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{in_path, may_reach, reached};
+use super::{in_path, reached};
 use crate::api::error::Fault;
 use crate::api::list::{self, Filters, Paging, Times};
 use crate::api::upload::Upload;
+use crate::api::whose::Whose;
 use crate::api::{Call, Reply};
 use crate::app::mailboxes::{self, Mailbox};
 use crate::app::media_types::Group;
@@ -20,7 +21,8 @@ use crate::app::{App, Error};
 /// `GET …/vmboxes/messages`: the messages of all boxes, each as `{box id: metadata}`.
 pub async fn of_account(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let account = call.account()?;
-    let reach = |mailbox: &Mailbox| may_reach(&call, mailbox).unwrap_or(false);
+    let whose = Whose::of(&app, &call).await?;
+    let reach = |mailbox: &Mailbox| whose.includes(mailbox.owner_id());
     let boxes = mailboxes::page(&app, &account.id, &Ask::default(), reach).await?;
     let boxes: HashSet<String> = boxes.rows.iter().map(|mailbox| mailbox.id.to_string()).collect();
     let (paging, filters, span) = (Paging::of(&app, &call)?, Filters::of(&call)?, span(&app, &call)?);
@@ -154,6 +156,14 @@ fn ids(call: &Call) -> Result<Option<Vec<String>>, Error> {
     }
 }
 
+/// The ids in `messages`.
+///
+/// # Errors
+/// [`Error::Invalid`] when there are none.
+pub(super) fn required_ids(call: &Call) -> Result<Vec<String>, Error> {
+    ids(call)?.ok_or_else(no_ids)
+}
+
 fn no_ids() -> Error {
     Error::invalid("messages", "required", "name the messages by their ids")
 }
@@ -183,7 +193,7 @@ pub async fn change(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
 pub async fn change_many(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let mailbox = in_path(&app, &call).await?;
     let account = call.account()?;
-    let ids = ids(&call)?.ok_or_else(no_ids)?;
+    let ids = required_ids(&call)?;
     let done: Bulk = match destination(&app, &call, &mailbox).await? {
         Destination::Folder(folder) => messages::change_folders(&app, account, &mailbox, ids, folder).await,
         Destination::Box(other) => messages::relocate_each(&app, account, &mailbox, ids, &other).await,

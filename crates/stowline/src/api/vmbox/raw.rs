@@ -41,7 +41,7 @@ pub async fn download(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
 }
 
 /// `{caller's number}_{2026-11-23_14-05-09}.wav`, in the zone of the box.
-fn file_name(message: &Message, zone: Option<&str>, attachment: &str) -> String {
+pub(super) fn file_name(message: &Message, zone: Option<&str>, attachment: &str) -> String {
     let number = message
         .document
         .body
