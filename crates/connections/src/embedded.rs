@@ -49,6 +49,14 @@ impl Embedded {
         Ok(Self { ledger: Ledger::open(file, schema::prepare)?, recent: Arc::default() })
     }
 
+    /// Sees to it that what was deleted or overwritten is in no file any more. False when a reader stood in the way for now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`].
+    pub async fn scrub(&self) -> Result<bool, Error> {
+        Ok(self.ledger.scrub().await?)
+    }
+
     /// True while writes are taken.
     pub fn healthy(&self) -> bool {
         self.ledger.healthy()

@@ -48,9 +48,10 @@ pub(crate) fn open_writer(path: &Path, checkpoint: Checkpoint, pages: Arc<Atomic
         return Err(io::Error::other("the file system does not support a write-ahead log").into());
     }
     connection.execute_batch(
-        // Without spilling, a transaction touches the WAL at its commit and nowhere else.
+        // Without spilling, a transaction touches the WAL at its commit and nowhere else. What is deleted is overwritten: a file that somebody
+        // copies holds what it says it holds.
         "PRAGMA synchronous=FULL; PRAGMA cache_spill=OFF; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16000;
-         PRAGMA journal_size_limit=67108864",
+         PRAGMA journal_size_limit=67108864; PRAGMA secure_delete=ON",
     )?;
     // This also replaces SQLite's own automatic checkpoint, which keeps its failures to itself.
     connection.wal_hook(Some(move |_: &mut _, count| {

@@ -155,6 +155,17 @@ impl Ledger {
         self.shared.readers.read_blocking(question)
     }
 
+    /// Empties the WAL after all writes that were asked for before: what they deleted or overwrote is in no file any more. False when a reader, of
+    /// this process or another, stood in the way: then the next checkpoint does it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], [`Error::Closed`].
+    pub async fn scrub(&self) -> Result<bool, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.shared.queue.send(Entry::Scrub(answer)).map_err(|_| Error::Closed)?;
+        answered.await.unwrap_or(Err(Error::Closed))
+    }
+
     /// True while writes are taken; false from a failed commit until the file has been made good.
     pub fn healthy(&self) -> bool {
         self.shared.healthy.load(Ordering::Acquire)

@@ -16,6 +16,8 @@ pub(crate) enum Entry {
     Patient(Box<dyn Write>),
     /// Nobody waits for it.
     Lazy(Box<dyn Write>),
+    /// Leave nothing in the WAL, answer whether that was possible.
+    Scrub(oneshot::Sender<Result<bool, Error>>),
     /// Finish, close, answer.
     Close(oneshot::Sender<()>),
 }

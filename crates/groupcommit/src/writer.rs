@@ -73,6 +73,7 @@ enum State {
 #[derive(Default)]
 struct Group {
     writes: Vec<Box<dyn Write>>,
+    scrub: Vec<oneshot::Sender<Result<bool, Error>>>,
     close: Option<Option<oneshot::Sender<()>>>,
 }
 
@@ -108,6 +109,9 @@ impl Writer {
             if !group.writes.is_empty() {
                 self.company = group.writes.len() > 1;
                 self.process(group.writes);
+            }
+            for answer in group.scrub {
+                let _ = answer.send(self.scrub());
             }
             if let Some(answer) = group.close {
                 self.close();
@@ -168,6 +172,10 @@ impl Writer {
                     deadline.get_or_insert_with(|| Instant::now() + LAZINESS);
                     group.writes.push(write);
                 }
+                Entry::Scrub(answer) => {
+                    eager = true;
+                    group.scrub.push(answer);
+                }
                 Entry::Close(answer) => group.close = Some(Some(answer)),
             }
         }
@@ -207,6 +215,18 @@ impl Writer {
             Err(error) => {
                 self.fail("checkpoint", error);
             }
+        }
+    }
+
+    /// Empties the WAL into the database file, where what was overwritten is gone. False when a reader stood in the way.
+    fn scrub(&mut self) -> Result<bool, Error> {
+        let outcome = match &self.state {
+            State::Good(connection) => file::empty_wal(connection),
+            State::Bad { cause, .. } => return Err(Error::Unavailable(cause.clone())),
+        };
+        match outcome {
+            Ok(busy) => Ok(!busy),
+            Err(error) => Err(Error::Unavailable(self.fail("checkpoint", error))),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What a schema cannot see: references to nothing, ids that belong to someone else, parameters that nobody may set.
+//! What a schema cannot see: references to nothing, ids that belong to someone else, parameters that nobody may set, keys that are locked.
 //!
 //! Whoever saves a document asks this after the schemas and before the document is kept. [`Dataplan`] copes with everything that is refused
 //! here, because documents change one at a time: an account's reference dangles when its reseller removes a handler.
@@ -22,6 +22,52 @@ pub fn references(document: &StorageDocument, inherited: Option<&Dataplan>) -> V
         check.section(class, section);
     }
     check.violations
+}
+
+/// What of `document` a level above has locked. What stands there unchanged since `stored` is passed over (it is overruled where it counts), and so
+/// is what only repeats the levels to the lock.
+#[must_use]
+pub fn locks(document: &StorageDocument, stored: Option<&StorageDocument>, inherited: &Dataplan) -> Violations {
+    let mut violations = Violations::new();
+    let mut said = Vec::new();
+    leaves(&document.plan, &mut Vec::new(), &mut said);
+    for (path, value) in said {
+        let layers = inherited.layers();
+        let locked = layers.iter().enumerate().find_map(|(place, layer)| {
+            let lock = layer.document.locks.iter().find(|lock| lock.covers(&path))?;
+            Some((place, layer.level, lock))
+        });
+        let Some((place, level, lock)) = locked else { continue };
+        let before = stored.and_then(|stored| at(&stored.plan, &path));
+        let above = layers.iter().take(place + 1).rev().find_map(|layer| at(&layer.document.plan, &path));
+        if before == Some(value) || above == Some(value) {
+            continue;
+        }
+        let level = level.word();
+        let message = format!("the {level} level has locked {lock}: no lower level may say otherwise");
+        let place = dotted(std::iter::once("plan").chain(path.iter().copied()));
+        violations.push(&place, "locked", message, [("target", lock.to_string().into()), ("cause", level.into())]);
+    }
+    violations
+}
+
+type Leaf<'a> = (Vec<&'a str>, &'a Value);
+
+/// What an object says, each with the keys that lead to it. An empty object says nothing.
+fn leaves<'a>(fields: &'a Map<String, Value>, path: &mut Vec<&'a str>, found: &mut Vec<Leaf<'a>>) {
+    for (key, value) in fields {
+        path.push(key);
+        match value {
+            Value::Object(inner) => leaves(inner, path, found),
+            value => found.push((path.clone(), value)),
+        }
+        path.pop();
+    }
+}
+
+fn at<'a>(plan: &'a Map<String, Value>, path: &[&str]) -> Option<&'a Value> {
+    let (first, rest) = path.split_first()?;
+    rest.iter().try_fold(plan.get(*first)?, |value, key| value.get(key))
 }
 
 struct Check<'a> {

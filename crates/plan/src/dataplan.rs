@@ -22,6 +22,8 @@
 //! `regex` says of a database goes before both. At most one of these applies: the shortest range that holds the month, of two the later; else the
 //! first pattern, in the order of their text, that matches the unencoded name.
 //!
+//! **Locks.** What a level locks is decided by it and those above it, whatever lower levels say: see [`Lock`](crate::Lock).
+//!
 //! **Cost.** [`Dataplan::merge`] works out every answer beforehand, so that [`Dataplan::route`] compares, hashes and returns a reference.
 //! (A pattern is run when its section has one; the regex engine allocates when it is first used.) Plans share what they have in common:
 //! see [`Dataplan::with`].
@@ -35,7 +37,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::explain::{Decision, Explanation};
+pub use self::explain::{Decided, Decision, Explanation};
 use self::table::{AccountTables, Place, Sources, SystemTables};
 use crate::database::Database;
 use crate::document::{ConnectionConfig, HandlerConfig, StorageDocument};
@@ -58,6 +60,21 @@ pub enum Level {
     Account,
     /// The document of the owner of what is stored.
     Owner,
+}
+
+impl Level {
+    /// Its word, as it is serialised.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::BuiltIn => "built_in",
+            Self::System => "system",
+            Self::Reseller => "reseller",
+            Self::Plan => "plan",
+            Self::Account => "account",
+            Self::Owner => "owner",
+        }
+    }
 }
 
 /// A document and the level that it speaks for.

@@ -9,6 +9,7 @@ use std::fmt;
 use serde_json::{Map, Value, json};
 
 use crate::id::{ConnectionId, HandlerId, PlanId};
+use crate::lock::Lock;
 use crate::violations::{Violations, dotted};
 
 /// An entry of `attachments`: a destination for bytes.
@@ -53,6 +54,8 @@ pub struct StorageDocument {
     pub plan: Map<String, Value>,
     /// The stored plan that is laid beneath this document.
     pub plan_id: Option<PlanId>,
+    /// What lower levels may not change.
+    pub locks: Vec<Lock>,
     /// What else the document holds.
     pub rest: Map<String, Value>,
 }
@@ -93,7 +96,7 @@ impl StorageDocument {
         };
         for (key, value) in fields {
             match (key.as_str(), value) {
-                ("attachments" | "connections" | "plan" | "plan_id", Value::Null) => {}
+                ("attachments" | "connections" | "plan" | "plan_id" | "locks", Value::Null) => {}
                 ("attachments", _) => {
                     parsed.attachments = entries(key, value, &mut violations, HandlerId::parse, handler)
                 }
@@ -107,6 +110,8 @@ impl StorageDocument {
                     Some(Err(bad)) => violations.push(key, "invalid", bad.to_string(), []),
                     None => wrong_type(key, "string", &mut violations),
                 },
+                ("locks", Value::Array(locks)) => parsed.locks = read_locks(locks, &mut violations),
+                ("locks", _) => wrong_type(key, "array", &mut violations),
                 _ => {
                     parsed.rest.insert(key.clone(), value.clone());
                 }
@@ -132,6 +137,10 @@ impl StorageDocument {
         }
         if let Some(id) = &self.plan_id {
             fields.insert("plan_id".to_owned(), id.as_str().into());
+        }
+        if !self.locks.is_empty() {
+            let locks: Vec<Value> = self.locks.iter().map(|lock| lock.to_string().into()).collect();
+            fields.insert("locks".to_owned(), locks.into());
         }
         fields.extend(self.rest.clone());
         Value::Object(fields)
@@ -177,6 +186,19 @@ fn entry_json(
 
 fn wrong_type(path: &str, target: &'static str, violations: &mut Violations) {
     violations.push(path, "type", format!("it must be of type {target}"), [("target", target.into())]);
+}
+
+fn read_locks(locks: &[Value], violations: &mut Violations) -> Vec<Lock> {
+    let mut read = Vec::new();
+    for (index, lock) in locks.iter().enumerate() {
+        let path = format!("locks.{index}");
+        match lock.as_str().map(Lock::parse) {
+            Some(Ok(lock)) => read.push(lock),
+            Some(Err(reason)) => violations.push(&path, "invalid", reason.to_owned(), [("value", lock.clone())]),
+            None => wrong_type(&path, "string", violations),
+        }
+    }
+    read
 }
 
 type Entry<'a> = (&'a str, &'a Map<String, Value>);
@@ -277,6 +299,7 @@ impl fmt::Debug for StorageDocument {
             .field("connections", &self.connections)
             .field("plan", &keys(&self.plan))
             .field("plan_id", &self.plan_id)
+            .field("locks", &self.locks)
             .finish_non_exhaustive()
     }
 }
@@ -292,6 +315,7 @@ mod tests {
             "connections": {"local": {}, "c": {"driver": "kazoo_couch", "settings": {"ip": "::1"}, "more": 1}},
             "plan": {"modb": {"types": {"fax": {"unknown": true}}}},
             "plan_id": "p",
+            "locks": ["plan.modb.types.fax", "plan_id"],
             "ui_metadata": {"ui": "monster-ui"},
         });
         assert_eq!(StorageDocument::from_json(&document).unwrap().to_json(), document);
@@ -299,8 +323,7 @@ mod tests {
 
     #[test]
     fn every_fault_is_named_at_once() {
-        let document =
-            json!({"attachments": {"a": {"settings": 1}, "b": 2}, "connections": [], "plan": "x", "plan_id": "a b"});
+        let document = json!({"attachments": {"a": {"settings": 1}, "b": 2}, "connections": [], "plan": "x", "plan_id": "a b", "locks": ["plan", "x", 1]});
         let violations = StorageDocument::from_json(&document).unwrap_err();
         let paths: Vec<_> = violations.iter().map(|(path, code, _)| format!("{path} {code}")).collect();
         assert_eq!(
@@ -310,6 +333,8 @@ mod tests {
                 "attachments.a.settings type",
                 "attachments.b type",
                 "connections type",
+                "locks.1 invalid",
+                "locks.2 type",
                 "plan type",
                 "plan_id invalid"
             ]

@@ -49,6 +49,7 @@ mod database;
 mod dataplan;
 mod document;
 mod id;
+mod lock;
 pub mod merge;
 pub mod params;
 mod route;
@@ -57,8 +58,9 @@ mod tree;
 mod violations;
 
 pub use database::{Classification, Database, Month};
-pub use dataplan::{Dataplan, Decision, Explanation, Layer, Level};
+pub use dataplan::{Dataplan, Decided, Decision, Explanation, Layer, Level};
 pub use document::{ConnectionConfig, HandlerConfig, StorageDocument};
 pub use id::{AccountId, AttachmentName, BadId, ConnectionId, DocId, DocType, HandlerId, PlanId, UserId};
+pub use lock::Lock;
 pub use route::{AttachmentRoute, ConnectionRef, Placement, Route};
 pub use violations::{STRUCK, Violations, dotted};

@@ -37,6 +37,57 @@ pub(crate) struct Spec {
     pub params: Option<Map<String, Value>>,
 }
 
+/// What a [`Spec`] may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Field {
+    Connection,
+    Secondary,
+    Handler,
+    Stub,
+    Delete,
+    Params,
+}
+
+impl Field {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Connection, Self::Secondary, Self::Handler, Self::Stub, Self::Delete, Self::Params];
+
+    /// The keys that lead to it from its place in a plan.
+    pub(crate) fn path(self) -> &'static [&'static str] {
+        match self {
+            Self::Connection => &["connection"],
+            Self::Secondary => &["secondary_connections"],
+            Self::Handler => &["attachments", "handler"],
+            Self::Stub => &["attachments", "stub"],
+            Self::Delete => &["attachments", "delete"],
+            Self::Params => &["attachments", "params"],
+        }
+    }
+
+    pub(crate) fn is_said_by(self, spec: &Spec) -> bool {
+        match self {
+            Self::Connection => spec.connection.is_some(),
+            Self::Secondary => spec.secondary.is_some(),
+            Self::Handler => spec.handler.is_some(),
+            Self::Stub => spec.stub.is_some(),
+            Self::Delete => spec.delete.is_some(),
+            Self::Params => spec.params.is_some(),
+        }
+    }
+
+    /// Makes `spec` say of it what `other` says.
+    pub(crate) fn carry_over(self, spec: &mut Spec, other: &Spec) {
+        match self {
+            Self::Connection => spec.connection.clone_from(&other.connection),
+            Self::Secondary => spec.secondary.clone_from(&other.secondary),
+            Self::Handler => spec.handler.clone_from(&other.handler),
+            Self::Stub => spec.stub = other.stub,
+            Self::Delete => spec.delete = other.delete,
+            Self::Params => spec.params.clone_from(&other.params),
+        }
+    }
+}
+
 impl Section {
     /// Reads the section `class` of a merged plan. `None` when there is none.
     pub(crate) fn read(plan: &Value, class: &str) -> Option<Self> {

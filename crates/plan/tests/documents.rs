@@ -33,6 +33,8 @@ struct Said {
 struct Case {
     about: String,
     document: Value,
+    /// What stood there before.
+    stored: Option<Value>,
     #[serde(default)]
     violations: Map<String, Value>,
     becomes: Option<Value>,
@@ -83,7 +85,12 @@ fn every_file_is_judged_as_it_says() {
             let mut violations = schemas.validate(&mut document);
             if violations.is_empty() {
                 violations = match StorageDocument::from_json(&document) {
-                    Ok(parsed) => check::references(&parsed, Some(&inherited)),
+                    Ok(parsed) => {
+                        let stored = case.stored.as_ref().map(|stored| StorageDocument::from_json(stored).unwrap());
+                        let mut violations = check::references(&parsed, Some(&inherited));
+                        violations.merge(check::locks(&parsed, stored.as_ref(), &inherited));
+                        violations
+                    }
                     Err(violations) => violations,
                 };
             }

@@ -254,4 +254,29 @@ proptest! {
             prop_assert!(route.dangling.is_none() && route.dangling_connection.is_none());
         }
     }
+
+    #[test]
+    fn no_lower_level_changes_what_is_locked(system in document(), account in document(), owner in document()) {
+        let locking = |lock: &str| {
+            let mut system = system.clone();
+            system["locks"] = json!([lock]);
+            system
+        };
+        for (lock, of_type) in [("plan", None), ("plan.modb", None), ("plan.modb.types.fax", Some("fax"))] {
+            let system = locking(lock);
+            let above = Dataplan::merge(&layer(Level::System, &system).into_iter().collect::<Vec<_>>());
+            let below = [layer(Level::Account, &account), layer(Level::Owner, &owner)].into_iter().flatten();
+            let all = above.with(&below.collect::<Vec<_>>());
+            for (database, doc_type) in questions() {
+                let asked = database.classification() == Some(plan::Classification::Modb)
+                    && of_type.is_none_or(|of_type| doc_type.as_ref().is_some_and(|asked| asked.as_str() == of_type));
+                if asked {
+                    let (locked, found) =
+                        (above.route(&database, doc_type.as_ref()), all.route(&database, doc_type.as_ref()));
+                    prop_assert_eq!((locked, lock), (found, lock));
+                    prop_assert_eq!(&all.explain(&database, doc_type.as_ref()).route, found);
+                }
+            }
+        }
+    }
 }

@@ -63,6 +63,14 @@ pub enum Access {
     StorageRead,
     /// Admins of the account, its reseller's, super admins.
     StorageChange,
+    /// As [`Access::StorageRead`], of an account that is a reseller.
+    PlansRead,
+    /// As [`Access::StorageChange`], of an account that is a reseller.
+    PlansChange,
+    /// The user in the path, and those of [`Access::StorageChange`].
+    UserStorage,
+    /// Super admins.
+    SuperAdmin,
     /// Whoever has an ingest key of the account with this scope; admins of the account and of accounts above it.
     Ingest(Scope),
 }
@@ -165,6 +173,37 @@ pub const ROUTES: &[Route] = routes! {
     Delete "accounts/{account}/storage" StorageChange storage::remove;
     Get    "accounts/{account}/storage/deliveries" StorageChange deliveries::list;
     Post   "accounts/{account}/storage/deliveries" StorageChange deliveries::act;
+
+    Get    "accounts/{account}/storage/retired" StorageChange storage::retired::list;
+    Delete "accounts/{account}/storage/retired/{retired}" StorageChange storage::retired::erase;
+    Get    "accounts/{account}/storage/plans" PlansRead storage::list;
+    Put    "accounts/{account}/storage/plans" PlansChange storage::create_plan;
+    Get    "accounts/{account}/storage/plans/{plan}" PlansRead storage::read;
+    Post   "accounts/{account}/storage/plans/{plan}" PlansChange storage::replace;
+    Patch  "accounts/{account}/storage/plans/{plan}" PlansChange storage::patch;
+    Delete "accounts/{account}/storage/plans/{plan}" PlansChange storage::remove;
+
+    Get    "accounts/{account}/users/{user}/storage" UserStorage storage::read;
+    Put    "accounts/{account}/users/{user}/storage" UserStorage storage::create;
+    Post   "accounts/{account}/users/{user}/storage" UserStorage storage::replace;
+    Patch  "accounts/{account}/users/{user}/storage" UserStorage storage::patch;
+    Delete "accounts/{account}/users/{user}/storage" UserStorage storage::remove;
+    Get    "accounts/{account}/users/{user}/storage/retired" UserStorage storage::retired::list;
+    Delete "accounts/{account}/users/{user}/storage/retired/{retired}" UserStorage storage::retired::erase;
+
+    Get    "storage" SuperAdmin storage::read;
+    Put    "storage" SuperAdmin storage::create;
+    Post   "storage" SuperAdmin storage::replace;
+    Patch  "storage" SuperAdmin storage::patch;
+    Delete "storage" SuperAdmin storage::remove;
+    Get    "storage/retired" SuperAdmin storage::retired::list;
+    Delete "storage/retired/{retired}" SuperAdmin storage::retired::erase;
+    Get    "storage/plans" SuperAdmin storage::list;
+    Put    "storage/plans" SuperAdmin storage::create_plan;
+    Get    "storage/plans/{plan}" SuperAdmin storage::read;
+    Post   "storage/plans/{plan}" SuperAdmin storage::replace;
+    Patch  "storage/plans/{plan}" SuperAdmin storage::patch;
+    Delete "storage/plans/{plan}" SuperAdmin storage::remove;
 
     Get    "accounts/{account}/vmboxes" Member vmbox::list;
     Put    "accounts/{account}/vmboxes" Admin vmbox::create;
@@ -345,6 +384,8 @@ async fn run(app: Arc<App>, about: &mut envelope::About, call: &mut Call) -> Res
         let account = accounts::get(&app, &id).await?;
         permit(route.access, call, &account)?;
         call.account = Some(account);
+    } else if route.access == Access::SuperAdmin && !call.caller()?.is_super_admin() {
+        return Err(Error::Forbidden.into());
     }
     if let Some(upload) = call.upload.as_ref().filter(|_| !route.files) {
         return Err(Fault::unsupported_media_type(&upload.content_type));
@@ -380,6 +421,10 @@ fn permit(access: Access, call: &Call, account: &accounts::Account) -> Result<()
         Access::Admin => caller.administers(account),
         Access::StorageRead => caller.reads_storage(account),
         Access::StorageChange => caller.administers_storage(account),
+        Access::PlansRead => account.is_reseller() && caller.reads_storage(account),
+        Access::PlansChange => account.is_reseller() && caller.administers_storage(account),
+        Access::UserStorage => caller.administers_storage(account) || caller.is_user(account, call.param("user")),
+        Access::SuperAdmin => caller.is_super_admin(),
         // Asked of a switch, never of a caller.
         Access::Ingest(_) => false,
     };

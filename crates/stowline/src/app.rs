@@ -42,6 +42,7 @@ pub mod received;
 pub mod recordings;
 pub mod removal;
 pub mod reservations;
+pub mod retirement;
 pub mod secrets;
 pub mod sip_credentials;
 pub mod spoken;

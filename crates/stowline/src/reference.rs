@@ -45,6 +45,10 @@ fn who(access: Access) -> String {
         Access::Member => "users of the account and of accounts above it; who is no admin, only what is their own",
         Access::Admin => "admins of the account and of accounts above it",
         Access::StorageRead => "users of the account (secrets masked), its reseller's admins, super admins",
+        Access::PlansRead => "as for reading the account's storage, where the account is a reseller",
+        Access::PlansChange => "as for changing the account's storage, where the account is a reseller",
+        Access::UserStorage => "the user, admins of the account, its reseller's, super admins",
+        Access::SuperAdmin => "super admins",
         Access::StorageChange => "admins of the account, its reseller's, super admins",
     };
     who.to_owned()

@@ -5,13 +5,13 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::table::{Override, Place, said, section, views};
+use super::table::{Override, Place, locked, said, section, to_lock, views};
 use super::{Dataplan, Layer, Level};
 use crate::database::{Classification, Database};
 use crate::id::DocType;
 use crate::params;
 use crate::route::Route;
-use crate::tree::{Section, Spec};
+use crate::tree::{Field, Section, Spec};
 use crate::violations::dotted;
 
 /// A route and the reasons for it.
@@ -43,6 +43,18 @@ pub struct Decision {
     pub level: Level,
     /// The place in that level's document; none where nobody says anything.
     pub path: Option<String>,
+    /// The lock that keeps it so, whatever lower levels say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locked: Option<Decided>,
+}
+
+/// A level, and the place in its document at which it decides.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Decided {
+    /// The level.
+    pub level: Level,
+    /// A lock of its document.
+    pub lock: String,
 }
 
 impl Dataplan {
@@ -64,6 +76,7 @@ impl Dataplan {
                 value: "local".into(),
                 level: Level::BuiltIn,
                 path: None,
+                locked: None,
             });
             return explanation;
         };
@@ -87,25 +100,19 @@ struct Question<'a> {
 
 impl Question<'_> {
     fn decisions(&self, plan: &Dataplan, route: &Route) -> Vec<Decision> {
-        let merged = section(self.layers, self.class).unwrap_or_default();
-        let mut decisions = Vec::new();
-        let mut decide = |field: &str, value: Value, says: fn(&Spec) -> bool| {
-            let source = self.place(&merged, says).and_then(|place| self.last(self.layers, &place, field));
-            decisions.push(decision(field, value, source));
-        };
-        decide("connection", json(&route.connection), |spec| spec.connection.is_some());
+        let merged = section(self.layers, 0, self.class).unwrap_or_default();
+        let mut decisions = vec![self.field(Field::Connection, json(&route.connection))];
         if !route.secondary.is_empty() {
-            decide("secondary_connections", json(&route.secondary), |spec| spec.secondary.is_some());
+            decisions.push(self.field(Field::Secondary, json(&route.secondary)));
         }
         let Some(attachment) = &route.attachment else {
-            let handler = route.dangling.as_ref().map_or(Value::Null, json);
-            decide("attachments.handler", handler, |spec| spec.handler.is_some());
+            decisions.push(self.field(Field::Handler, route.dangling.as_ref().map_or(Value::Null, json)));
             decisions.extend(self.others(&merged, route));
             return decisions;
         };
-        decide("attachments.handler", json(&attachment.handler_id), |spec| spec.handler.is_some());
-        decide("attachments.stub", json(&(attachment.placement == crate::Placement::Stub)), |spec| spec.stub.is_some());
-        decide("attachments.delete", attachment.delete.into(), |spec| spec.delete.is_some());
+        decisions.push(self.field(Field::Handler, json(&attachment.handler_id)));
+        decisions.push(self.field(Field::Stub, json(&(attachment.placement == crate::Placement::Stub))));
+        decisions.push(self.field(Field::Delete, attachment.delete.into()));
         let id = attachment.handler_id.as_str();
         let source = Some((attachment.level, dotted(["attachments", id])));
         decisions.push(decision("handler", attachment.kind.as_str().into(), source));
@@ -116,18 +123,35 @@ impl Question<'_> {
         decisions
     }
 
+    /// Who decided a field, of the layers that count for it.
+    fn field(&self, field: Field, value: Value) -> Decision {
+        let name = field.path().join(".");
+        let layers = to_lock(self.layers, self.class, self.key, field);
+        let merged = section(layers, 0, self.class).unwrap_or_default();
+        let source =
+            self.place(&merged, |spec| field.is_said_by(spec)).and_then(|place| self.last(layers, &place, &name));
+        Decision { locked: self.lock(field), ..decision(&name, value, source) }
+    }
+
+    fn lock(&self, field: Field) -> Option<Decided> {
+        let layer = self.layers.get(locked(self.layers, self.class, self.key, field)?)?;
+        let lock = layer.document.locks.iter().find(|lock| lock.decides(self.class, self.key, field))?;
+        Some(Decided { level: layer.level, lock: lock.to_string() })
+    }
+
     /// A parameter comes from the levels below the owner if it is theirs to say and they say it, and from the owner or above otherwise.
     fn param(&self, owner: usize, name: &str, value: &Value) -> Decision {
         let field = format!("attachments.params.{name}");
-        let (above, below) = views(self.layers, self.class, owner);
-        let (to_owner, after) = self.layers.split_at((owner + 1).min(self.layers.len()));
+        let layers = to_lock(self.layers, self.class, self.key, Field::Params);
+        let (above, below) = views(layers, self.class, owner);
+        let (to_owner, after) = layers.split_at((owner + 1).min(layers.len()));
         let source = |section: &Section, layers| {
             let place = self.place(section, |spec| spec.params.is_some())?;
             self.last(layers, &place, &field)
         };
         let lower = source(&below, after).filter(|_| name == params::INHERITED && deeper(&below, self.key, self.over));
         let source = lower.or_else(|| source(&above, to_owner));
-        decision(&field, value.clone(), source)
+        Decision { locked: self.lock(Field::Params), ..decision(&field, value.clone(), source) }
     }
 
     /// The others are the connections of single types.
@@ -142,8 +166,8 @@ impl Question<'_> {
     }
 
     /// The path of the narrowest part of the section that says it.
-    fn place(&self, section: &Section, says: fn(&Spec) -> bool) -> Option<Vec<String>> {
-        let which = said(section, self.key, self.over).into_iter().position(|spec| spec.is_some_and(says))?;
+    fn place(&self, section: &Section, says: impl Fn(&Spec) -> bool) -> Option<Vec<String>> {
+        let which = said(section, self.key, self.over).into_iter().position(|spec| spec.is_some_and(&says))?;
         let mut path = vec![self.class.to_owned()];
         match (which, self.over, self.key) {
             (0, Some(Override::Range(range)), _) => path.extend(["range".to_owned(), range.to_string()]),
@@ -186,7 +210,7 @@ fn says_something(value: &Value) -> bool {
 
 fn decision(field: &str, value: Value, source: Option<(Level, String)>) -> Decision {
     let (level, path) = source.map_or((Level::BuiltIn, None), |(level, path)| (level, Some(path)));
-    Decision { field: field.to_owned(), value, level, path }
+    Decision { field: field.to_owned(), value, level, path, locked: None }
 }
 
 fn json(value: &impl Serialize) -> Value {

@@ -15,7 +15,7 @@ use crate::id::{ConnectionId, HandlerId};
 use crate::merge;
 use crate::params;
 use crate::route::{AttachmentRoute, ConnectionRef, Placement, Route};
-use crate::tree::{MonthRange, Section, Spec, pattern};
+use crate::tree::{Field, MonthRange, Section, Spec, pattern};
 
 /// The most routes that one section may cost. Overrides beyond it are not asked; the schemas keep a document far below.
 const MOST_ROUTES: usize = 1 << 16;
@@ -39,25 +39,40 @@ impl<'a> Sources<'a> {
         self.layers.iter().skip(before).any(|layer| layer.document.plan.contains_key(class))
     }
 
-    fn owner(&self, handler: &HandlerId) -> Option<usize> {
-        self.handlers.get(handler).copied().filter(|place| *place < self.layers.len())
+    /// The owner of a handler among the first `count` layers.
+    fn owner(&self, handler: &HandlerId, count: usize) -> Option<usize> {
+        self.handlers.get(handler).copied().filter(|place| *place < count)
     }
 
-    fn has_connection(&self, id: &ConnectionId) -> bool {
-        id.is_local() || self.connections.get(id).is_some_and(|place| *place < self.layers.len())
+    fn has_connection(&self, id: &ConnectionId, count: usize) -> bool {
+        id.is_local() || self.connections.get(id).is_some_and(|place| *place < count)
     }
 }
 
-/// The section `class` of `layers`, merged.
-pub(super) fn section(layers: &[Layer], class: &str) -> Option<Section> {
+/// The section `class` of `layers` but the first `skip`, merged. Exceptions (`range`, `regex`) of who stands below the first lock are passed over.
+pub(super) fn section(layers: &[Layer], skip: usize, class: &str) -> Option<Section> {
+    let fixed = layers.iter().position(|layer| layer.document.locks.iter().any(|lock| lock.fixes_exceptions(class)));
     let mut merged = Value::Null;
-    for layer in layers {
-        if let Some(said) = layer.document.plan.get(class) {
-            merge::overlay(&mut merged, said);
+    for (place, layer) in layers.iter().enumerate().skip(skip) {
+        let Some(said) = layer.document.plan.get(class) else { continue };
+        match (fixed, said) {
+            (Some(fixed), Value::Object(fields)) if place > fixed => {
+                let kept = fields.iter().filter(|(key, _)| !matches!(key.as_str(), "range" | "regex"));
+                merge::overlay(
+                    &mut merged,
+                    &Value::Object(kept.map(|(key, value)| (key.clone(), value.clone())).collect()),
+                );
+            }
+            _ => merge::overlay(&mut merged, said),
         }
     }
     // Wrapped, because a section is read out of a plan.
     Section::read(&Value::Object(Map::from_iter([(class.to_owned(), merged)])), class)
+}
+
+/// The first layer that locks a field, by its place: what is said to there is final.
+pub(super) fn locked(layers: &[Layer], class: &str, key: Option<&str>, field: Field) -> Option<usize> {
+    layers.iter().position(|layer| layer.document.locks.iter().any(|lock| lock.decides(class, key, field)))
 }
 
 /// A part of a section that is about some of its databases and goes before the rest.
@@ -109,18 +124,22 @@ impl Rows {
 
 impl Table {
     fn index(sources: Sources<'_>, class: &'static str, classification: Option<Classification>) -> Self {
-        let section = section(sources.layers, class).unwrap_or_default();
-        let mut builder =
-            Builder { sources, class, classification, section: &section, views: BTreeMap::new(), dangling: false };
-        let most = MOST_ROUTES / (section.types.len() + 2);
+        let whole = section(sources.layers, 0, class).unwrap_or_default();
+        let locks = sources.layers.iter().any(|layer| !layer.document.locks.is_empty());
+        let mut builder = Builder {
+            sources,
+            class,
+            classification,
+            section: &whole,
+            views: BTreeMap::new(),
+            locks: locks.then(BTreeMap::new),
+            dangling: false,
+        };
+        let most = MOST_ROUTES / (whole.types.len() + 2);
         let plain = builder.rows(None);
-        let ranges: Vec<_> = section
-            .ranges
-            .keys()
-            .take(most)
-            .map(|range| (*range, builder.rows(Some(Override::Range(*range)))))
-            .collect();
-        let compiled = section.patterns.keys().filter_map(|key| Some((key, pattern(key).ok()?)));
+        let ranges: Vec<_> =
+            whole.ranges.keys().take(most).map(|range| (*range, builder.rows(Some(Override::Range(*range))))).collect();
+        let compiled = whole.patterns.keys().filter_map(|key| Some((key, pattern(key).ok()?)));
         let patterns: Vec<_> = compiled
             .take(most.saturating_sub(ranges.len()))
             .map(|(key, regex)| (regex, builder.rows(Some(Override::Pattern(key.clone())))))
@@ -152,8 +171,10 @@ struct Builder<'a> {
     class: &'static str,
     classification: Option<Classification>,
     section: &'a Section,
-    /// By the place of the owner.
-    views: BTreeMap<usize, Views>,
+    /// By the place of the owner, and the number of layers that count.
+    views: BTreeMap<(usize, usize), Views>,
+    /// Where there are locks: the section as so many layers have it.
+    locks: Option<BTreeMap<usize, Section>>,
     /// Whether anything was referred to that is not there.
     dangling: bool,
 }
@@ -162,7 +183,10 @@ impl Builder<'_> {
     fn rows(&mut self, over: Option<Override>) -> Rows {
         let mut types = HashMap::with_capacity(self.section.types.len());
         let mut untyped = self.route(None, over.as_ref());
-        for key in self.section.types.keys() {
+        let locks = self.sources.layers.iter().flat_map(|layer| &layer.document.locks);
+        let locked_types = locks.filter_map(|lock| lock.of_type(self.class));
+        let keys: BTreeSet<&str> = self.section.types.keys().map(String::as_str).chain(locked_types).collect();
+        for key in keys {
             let route = self.route(Some(key), over.as_ref());
             let other = match &route.connection {
                 ConnectionRef::Id(id) => Some(id.clone()),
@@ -172,30 +196,53 @@ impl Builder<'_> {
             untyped
                 .others
                 .extend(other.filter(|id| route.connection != untyped.connection && !untyped.others.contains(id)));
-            types.insert(key.as_str().into(), route);
+            types.insert(key.into(), route);
         }
-        let other = Route { others: Vec::new(), ..untyped.clone() };
+        // A lock may hold for every type, and not for none.
+        let other = if self.locks.is_some() { self.route(Some(""), over.as_ref()) } else { untyped.clone() };
+        let other = Route { others: Vec::new(), ..other };
         Rows { over, untyped, other, types }
     }
 
+    /// What is said, of each locked field what is said to the lock.
+    fn spec(&mut self, key: Option<&str>, over: Option<&Override>) -> Spec {
+        let mut said = spec(self.section, key, over);
+        let (layers, class) = (self.sources.layers, self.class);
+        let Some(sections) = &mut self.locks else { return said };
+        for field in Field::ALL {
+            let Some(place) = locked(layers, class, key, field).filter(|place| place + 1 < layers.len()) else {
+                continue;
+            };
+            let to_lock = sections
+                .entry(place + 1)
+                .or_insert_with(|| section(layers.get(..=place).unwrap_or(layers), 0, class).unwrap_or_default());
+            field.carry_over(&mut said, &spec(to_lock, key, over));
+        }
+        said
+    }
+
     fn route(&mut self, key: Option<&str>, over: Option<&Override>) -> Route {
-        let spec = spec(self.section, key, over);
+        let spec = self.spec(key, over);
         let mut route = Route::local(self.classification);
+        // What a lock keeps may not be given another meaning by who defines an id that it dangles at.
+        let counting = |field| to_lock(self.sources.layers, self.class, key, field).len();
         match spec.connection {
-            Some(id) if !self.sources.has_connection(&id) => route.dangling_connection = Some(id),
+            Some(id) if !self.sources.has_connection(&id, counting(Field::Connection)) => {
+                route.dangling_connection = Some(id)
+            }
             Some(id) if !id.is_local() => route.connection = ConnectionRef::Id(id),
             _ => {}
         }
         self.dangling |= route.dangling_connection.is_some();
         for id in spec.secondary.unwrap_or_default() {
-            if !self.sources.has_connection(&id) {
+            if !self.sources.has_connection(&id, counting(Field::Secondary)) {
                 self.dangling = true;
             } else if !route.connection.is(&id) && !route.secondary.contains(&id) {
                 route.secondary.push(id);
             }
         }
         let Some(id) = spec.handler.filter(|id| id.as_str() != "local") else { return route };
-        let defined = self.sources.owner(&id).and_then(|owner| {
+        let defined = self.sources.owner(&id, counting(Field::Handler)).and_then(|owner| {
             let layer = self.sources.layers.get(owner)?;
             Some((owner, layer.level, layer.document.attachments.get(&id)?))
         });
@@ -220,7 +267,8 @@ impl Builder<'_> {
         over: Option<&Override>,
     ) -> Map<String, Value> {
         let (sources, class) = (self.sources, self.class);
-        let (above, below) = self.views.entry(owner).or_insert_with(|| views(sources.layers, class, owner));
+        let layers = to_lock(sources.layers, class, key, Field::Params);
+        let (above, below) = self.views.entry((owner, layers.len())).or_insert_with(|| views(layers, class, owner));
         let mut params = params::own(&spec(above, key, over).params.unwrap_or_default());
         params::descend(&mut params, settings, &spec(below, key, over).params.unwrap_or_default());
         params
@@ -229,8 +277,14 @@ impl Builder<'_> {
 
 /// The section as the layers to `owner` have it, and as those after it have it.
 pub(super) fn views(layers: &[Layer], class: &str, owner: usize) -> Views {
-    let (above, below) = layers.split_at((owner + 1).min(layers.len()));
-    (section(above, class).unwrap_or_default(), section(below, class).unwrap_or_default())
+    let own = (owner + 1).min(layers.len());
+    let above = section(layers.get(..own).unwrap_or(layers), 0, class);
+    (above.unwrap_or_default(), section(layers, own, class).unwrap_or_default())
+}
+
+/// The layers that count for a field: to its lock, where there is one.
+pub(super) fn to_lock<'a>(layers: &'a [Layer], class: &str, key: Option<&str>, field: Field) -> &'a [Layer] {
+    locked(layers, class, key, field).and_then(|place| layers.get(..=place)).unwrap_or(layers)
 }
 
 /// Where an answer stands.
@@ -301,7 +355,7 @@ impl SystemTables {
         let classes = [External, Deprecated, Ratedeck, System, Aggregate, Numbers, Provisioner].map(Some);
         let classes = classes.into_iter().chain([None]);
         let by_class = classes.map(|class| (class, Table::index(sources, "system", class))).collect();
-        let aggregate = section(sources.layers, "aggregate");
+        let aggregate = section(sources.layers, 0, "aggregate");
         Arc::new(Self {
             by_class,
             names: aggregate.as_ref().and_then(|section| section.names.clone()),

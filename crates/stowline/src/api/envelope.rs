@@ -30,6 +30,7 @@ pub struct Data {
     status: StatusCode,
     data: Value,
     revision: Option<String>,
+    unwritten: bool,
     extra: Map<String, Value>,
     location: Option<String>,
 }
@@ -49,6 +50,12 @@ impl Reply {
     #[must_use]
     pub fn revision(self, revision: impl ToString) -> Self {
         self.with(|data| data.revision = Some(revision.to_string()))
+    }
+
+    /// Of what was never written, and so has no revision.
+    #[must_use]
+    pub fn unwritten(self) -> Self {
+        self.with(|data| data.unwritten = true)
     }
 
     /// With a key beside `data`.
@@ -154,7 +161,9 @@ fn success(about: &About, data: Data) -> Response {
     let tag = data.revision.clone().unwrap_or_else(|| digest(&data.data));
     body.insert("data".into(), data.data);
     body.insert("status".into(), "success".into());
-    body.insert("revision".into(), tag.as_str().into());
+    if !data.unwritten {
+        body.insert("revision".into(), tag.as_str().into());
+    }
     body.extend(data.extra);
     let mut response = render(about, data.status, body);
     set(response.headers_mut(), ETAG, &format!("\"{tag}\""));

@@ -150,6 +150,11 @@ impl From<Error> for Fault {
                 tracing::warn!(what, error = source.as_ref().map(|source| chain(source.as_ref())), "answered 503");
                 Self::try_again(json!({"message": format!("{what} is unavailable, try again"), "cause": what}))
             }
+            Error::OutOfReach => Self::new(
+                StatusCode::GONE,
+                "gone",
+                json!({"message": "it lies at a destination that no settings lead to any more"}),
+            ),
             Error::Destination(error) => Self::from_destination(&error),
             Error::Internal { what, ref source } => {
                 tracing::error!(what, error = source.as_ref().map(|source| chain(source.as_ref())), "answered 500");

@@ -1,15 +1,22 @@
-//! `/v2/accounts/{account}/storage`: where an account's data goes.
+//! Storage documents on the wire, in all their scopes: `/v2/storage`, `/v2/accounts/{account}/storage`, below either `plans` and
+//! `plans/{plan}`, and `/v2/accounts/{account}/users/{user}/storage`.
+//!
+//! The path names the scope, the route declares who may; the verbs are the same everywhere.
 
 use std::sync::Arc;
 
+use plan::{PlanId, UserId};
 use serde_json::{Map, Value};
 
 use super::account::deleted;
 use super::error::Fault;
+use super::list::Paging;
 use super::{Call, Reply};
 use crate::app::storage_documents::{self as documents, Scope, Stored, Wish};
 use crate::app::switches::{self, Switch};
-use crate::app::{App, secrets};
+use crate::app::{App, Error, secrets, users};
+
+pub mod retired;
 
 /// Refuses while the endpoint is turned off.
 pub(super) async fn on(app: &App) -> Result<(), Fault> {
@@ -19,35 +26,70 @@ pub(super) async fn on(app: &App) -> Result<(), Fault> {
     Ok(())
 }
 
+/// The scope that a path names. The user in it must exist, the plan need not.
 async fn scope(app: &App, call: &Call) -> Result<Scope, Fault> {
     on(app).await?;
-    Ok(Scope::Account(call.account()?.id.clone()))
+    let (user, plan) = (call.param("user"), call.param("plan"));
+    let not_found = |id: &str| Fault::from(Error::NotFound(id.to_owned()));
+    let Some(account) = &call.account else {
+        return match plan {
+            "" => Ok(Scope::System),
+            plan => Ok(Scope::SystemPlan(PlanId::parse(plan).map_err(|_| not_found(plan))?)),
+        };
+    };
+    let account = account.id.clone();
+    if !user.is_empty() {
+        let id = UserId::parse(user).map_err(|_| not_found(user))?;
+        users::get(app, &account, &id).await?;
+        return Ok(Scope::User(account, id));
+    }
+    match plan {
+        "" => Ok(Scope::Account(account)),
+        plan => Ok(Scope::ResellerPlan(account, PlanId::parse(plan).map_err(|_| not_found(plan))?)),
+    }
 }
 
 fn wish(call: &Call) -> Wish {
     Wish {
         skip_probe: call.is_true("validate_settings") == Some(false),
         request_id: call.request_id.clone(),
+        from_above: match (&call.caller, &call.account) {
+            (Some(caller), Some(account)) => caller.account.id != account.id,
+            _ => true,
+        },
         if_match: call.if_match(),
     }
 }
 
 /// Secrets are for those who may change them, and for nobody where masking is configured.
 fn shown(app: &App, call: &Call, mut public: Map<String, Value>) -> Result<Value, Fault> {
-    let may = call.caller()?.administers_storage(call.account()?);
-    if app.config.api.mask_secrets || !may {
+    if app.config.api.mask_secrets || !may_change(call)? {
         secrets::mask(&mut public);
     }
     Ok(Value::Object(public))
+}
+
+/// Whether the caller may change what they read: of an account's and its plans some may only read.
+fn may_change(call: &Call) -> Result<bool, Error> {
+    let caller = call.caller()?;
+    Ok(match &call.account {
+        None => caller.is_super_admin(),
+        Some(account) => caller.administers_storage(account) || caller.is_user(account, call.param("user")),
+    })
 }
 
 fn answer(app: &App, call: &Call, stored: Stored) -> Result<Reply, Fault> {
     Ok(Reply::ok(shown(app, call, stored.public)?).revision(stored.revision))
 }
 
-/// `GET`.
+/// `GET`. Of the system before anybody wrote its document: the built-in one.
 pub async fn read(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
-    let stored = documents::get(&app, &scope(&app, &call).await?).await?;
+    let scope = scope(&app, &call).await?;
+    let stored = match documents::find(&app, &scope).await? {
+        None if scope == Scope::System => return Ok(Reply::ok(documents::built_in()).unwritten()),
+        None => return Err(Error::NotFound(scope.id().to_owned()).into()),
+        Some(stored) => stored,
+    };
     let revision = stored.revision.to_string();
     if call.has(&revision) {
         return Ok(Reply::NotModified(revision));
@@ -84,4 +126,35 @@ pub async fn remove(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     secrets::mask(&mut data);
     data.insert("_read_only".into(), deleted());
     Ok(Reply::ok(data))
+}
+
+/// `GET …/plans`: whole documents, ordered by id.
+pub async fn list(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    on(&app).await?;
+    let mut paging = Paging::of(&app, &call)?;
+    if call.value("ascending").is_none() && call.value("descending").is_none() {
+        paging.ask.order = connections::Order::Ascending;
+    }
+    let owner = call.account.as_ref().map(|account| &account.id);
+    let page = documents::plans(&app, owner, &paging.ask).await?;
+    let rows = page.rows.into_iter().map(|stored| shown(&app, &call, stored.public)).collect::<Result<_, _>>()?;
+    Ok(paging.reply(rows, page.next.as_ref()))
+}
+
+/// `PUT …/plans`: a plan under the id that `data.id` wishes, or a new one.
+pub async fn create_plan(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    on(&app).await?;
+    let id = match call.data.get("id") {
+        None | Some(Value::Null) => crate::id::random(),
+        Some(Value::String(id)) => id.clone(),
+        Some(_) => return Err(Error::invalid("id", "type", "an id is a string").into()),
+    };
+    let id = PlanId::parse(&id).map_err(|bad| Error::invalid("id", "pattern", bad.to_string()))?;
+    let scope = match &call.account {
+        None => Scope::SystemPlan(id),
+        Some(account) => Scope::ResellerPlan(account.id.clone(), id),
+    };
+    let stored = documents::create(&app, &scope, call.data.clone(), &wish(&call)).await?;
+    let reply = Reply::created(shown(&app, &call, stored.public)?).revision(stored.revision);
+    Ok(reply.at(scope.id().to_owned()))
 }

@@ -62,6 +62,11 @@ impl Caller {
         self.is_super_admin() || (self.is_admin() && (own || reseller))
     }
 
+    /// The user with this id of the account.
+    pub fn is_user(&self, account: &Account, id: &str) -> bool {
+        self.account.id == account.id && self.user.as_ref().is_some_and(|user| user.id.as_ref() == id)
+    }
+
     /// May read the account's storage: who may change it, and every user of the account (who sees no secrets).
     pub fn reads_storage(&self, account: &Account) -> bool {
         self.account.id == account.id || self.administers_storage(account)

@@ -7,10 +7,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use plan::{AccountId, Dataplan, HandlerConfig, HandlerId, Layer, Level, StorageDocument};
+use plan::{AccountId, Dataplan, HandlerConfig, HandlerId, Layer, Level, PlanId, StorageDocument};
 
-use super::storage_documents::{self, Scope};
-use super::{App, Error, accounts};
+use super::storage_documents::{self, Scope, plan_of};
+use super::{App, Error, accounts, retirement};
 
 /// The most merged plans that are kept. Beyond it all are forgotten and come back as they are asked for.
 const KEPT: usize = 200_000;
@@ -34,9 +34,18 @@ struct Merged {
 /// The plans of one account: its own, and those of owners in it.
 #[derive(Debug, Default)]
 struct Owners {
-    reseller: Option<AccountId>,
+    above: Above,
     own: Option<Dataplan>,
     owners: HashMap<Box<str>, Dataplan>,
+}
+
+/// Whose change reaches an account's plans beside its own.
+#[derive(Debug, Clone, Default)]
+pub struct Above {
+    /// The reseller whose document is a layer.
+    reseller: Option<AccountId>,
+    /// The plan that the account links to, whether there is one or not.
+    plan: Option<PlanId>,
 }
 
 impl Dataplans {
@@ -59,8 +68,11 @@ impl Dataplans {
             Scope::Account(account) => {
                 merged.accounts.remove(account);
                 if merged.resellers.remove(account) {
-                    merged.accounts.retain(|_, plans| plans.reseller.as_ref() != Some(account));
+                    merged.accounts.retain(|_, plans| plans.above.reseller.as_ref() != Some(account));
                 }
+            }
+            Scope::SystemPlan(plan) | Scope::ResellerPlan(_, plan) => {
+                merged.accounts.retain(|_, plans| plans.above.plan.as_ref() != Some(plan));
             }
             Scope::User(account, _) => {
                 merged.accounts.remove(account);
@@ -69,14 +81,7 @@ impl Dataplans {
     }
 
     /// Keeps a merged plan of `account` (and `owner`) that was loaded under `epoch`.
-    pub fn keep(
-        &self,
-        account: &AccountId,
-        owner: Option<&str>,
-        reseller: Option<AccountId>,
-        plan: Dataplan,
-        epoch: u64,
-    ) {
+    pub fn keep(&self, account: &AccountId, owner: Option<&str>, above: Above, plan: Dataplan, epoch: u64) {
         let mut merged = self.merged.write().unwrap_or_else(PoisonError::into_inner);
         if self.epoch.load(Ordering::SeqCst) != epoch {
             return;
@@ -84,9 +89,9 @@ impl Dataplans {
         if merged.accounts.len() >= KEPT {
             *merged = Merged::default();
         }
-        merged.resellers.extend(reseller.clone());
+        merged.resellers.extend(above.reseller.clone());
         let plans = merged.accounts.entry(account.clone()).or_default();
-        plans.reseller = reseller;
+        plans.above = above;
         match owner {
             None => plans.own = Some(plan),
             Some(owner) => {
@@ -121,27 +126,40 @@ pub async fn of(app: &App, account: &AccountId, owner: Option<&str>) -> Result<D
         return Ok(plan);
     }
     let epoch = app.dataplans.epoch();
-    let (layers, reseller) = layers(app, account, owner).await?;
+    let (layers, above) = layers(app, account, owner).await?;
     let plan = system(app).await?.with(&layers);
-    app.dataplans.keep(account, owner, reseller, plan.clone(), epoch);
+    app.dataplans.keep(account, owner, above, plan.clone(), epoch);
     Ok(plan)
 }
 
-/// The plan that applies above a scope: what its document inherits.
+/// The plan that applies above a scope: what `document`, which is to be its own, inherits.
 ///
 /// # Errors
 /// [`Error::Unavailable`].
-pub async fn above(app: &App, scope: &Scope) -> Result<Dataplan, Error> {
-    let mut layers = match scope {
-        Scope::System => Vec::new(),
-        Scope::Account(account) | Scope::User(account, _) => layers(app, account, None).await?.0,
+pub async fn above(app: &App, scope: &Scope, document: &StorageDocument) -> Result<Dataplan, Error> {
+    let layers = match scope {
+        Scope::System => return Ok(Dataplan::built_in()),
+        Scope::SystemPlan(_) => Vec::new(),
+        Scope::ResellerPlan(account, _) => {
+            let own = self::document(app, &Scope::Account(account.clone())).await?;
+            own.map(|document| Layer { level: Level::Reseller, document }).into_iter().collect()
+        }
+        Scope::Account(id) => match accounts::find(app, id).await? {
+            Some(account) => higher(app, &account, document.plan_id.as_ref()).await?.0,
+            None => Vec::new(),
+        },
+        Scope::User(account, _) => layers(app, account, None).await?.0,
     };
-    if matches!(scope, Scope::Account(_)) {
-        layers.retain(|layer| layer.level < Level::Plan);
-    }
+    Ok(system(app).await?.with(&layers))
+}
+
+/// The level that a scope's document speaks at, in the plan of its own account.
+pub fn level(scope: &Scope) -> Level {
     match scope {
-        Scope::System => Ok(Dataplan::built_in()),
-        Scope::Account(_) | Scope::User(..) => Ok(system(app).await?.with(&layers)),
+        Scope::System => Level::System,
+        Scope::SystemPlan(_) | Scope::ResellerPlan(..) => Level::Plan,
+        Scope::Account(_) => Level::Account,
+        Scope::User(..) => Level::Owner,
     }
 }
 
@@ -156,14 +174,17 @@ async fn system(app: &App) -> Result<Dataplan, Error> {
     Ok(plan)
 }
 
-/// The layers of an account's plan above the system's, the lowest first, and its reseller.
+/// The layers of an account's plan between the system's and its own: its reseller's document, and the plan that it links to.
 ///
 /// The master is every account's last reseller; what it gives to all is the system document, so its own document is no layer of others.
-async fn layers(app: &App, account: &AccountId, owner: Option<&str>) -> Result<(Vec<Layer>, Option<AccountId>), Error> {
+async fn higher(
+    app: &App,
+    account: &accounts::Account,
+    plan: Option<&PlanId>,
+) -> Result<(Vec<Layer>, Option<AccountId>), Error> {
     let mut layers = Vec::new();
-    let found = accounts::find(app, account).await?;
     let mut reseller = None;
-    if let Some(id) = found.and_then(|account| account.reseller_id()).filter(|id| id != account) {
+    if let Some(id) = account.reseller_id().filter(|id| *id != account.id) {
         reseller = accounts::find(app, &id).await?.filter(|reseller| !reseller.is_master()).map(|reseller| reseller.id);
     }
     if let Some(reseller) = &reseller
@@ -171,21 +192,39 @@ async fn layers(app: &App, account: &AccountId, owner: Option<&str>) -> Result<(
     {
         layers.push(Layer { level: Level::Reseller, document });
     }
-    if let Some(document) = document(app, &Scope::Account(account.clone())).await? {
-        layers.push(Layer { level: Level::Account, document });
+    if let Some(id) = plan {
+        match plan_of(app, account, id).await? {
+            Some((_, stored)) => layers.push(Layer { level: Level::Plan, document: typed(stored)? }),
+            None => tracing::warn!(account.id = %account.id, plan.id = %id, "the account links to a plan that is gone"),
+        }
     }
+    Ok((layers, reseller))
+}
+
+/// The layers of an account's plan above the system's, the lowest first, and whose change reaches them.
+async fn layers(app: &App, account: &AccountId, owner: Option<&str>) -> Result<(Vec<Layer>, Above), Error> {
+    let own = document(app, &Scope::Account(account.clone())).await?;
+    let plan = own.as_ref().and_then(|document| document.plan_id.clone());
+    let (mut layers, reseller) = match accounts::find(app, account).await? {
+        Some(account) => higher(app, &account, plan.as_ref()).await?,
+        None => (Vec::new(), None),
+    };
+    layers.extend(own.map(|document| Layer { level: Level::Account, document }));
     if let Some(owner) = owner.and_then(|owner| plan::UserId::parse(owner).ok())
         && let Some(document) = document(app, &Scope::User(account.clone(), owner)).await?
     {
         layers.push(Layer { level: Level::Owner, document });
     }
-    Ok((layers, reseller))
+    Ok((layers, Above { reseller, plan }))
 }
 
 async fn document(app: &App, scope: &Scope) -> Result<Option<Arc<StorageDocument>>, Error> {
-    let Some(stored) = storage_documents::find(app, scope).await? else { return Ok(None) };
+    storage_documents::find(app, scope).await?.map(typed).transpose()
+}
+
+fn typed(stored: storage_documents::Stored) -> Result<Arc<StorageDocument>, Error> {
     match StorageDocument::from_json(&serde_json::Value::Object(stored.public)) {
-        Ok(document) => Ok(Some(Arc::new(document))),
+        Ok(document) => Ok(Arc::new(document)),
         Err(violations) => Err(Error::internal("reading a stored storage document", violations.to_json().to_string())),
     }
 }
@@ -225,12 +264,42 @@ pub async fn settings(
     if let Some(owner) = owner.and_then(|owner| plan::UserId::parse(owner).ok()) {
         scopes.insert(0, Scope::User(account.clone(), owner));
     }
-    if let Some(reseller) = accounts::find(app, account).await?.and_then(|account| account.reseller_id()) {
-        scopes.push(Scope::Account(reseller));
+    let mut current = None;
+    if let Some(account) = accounts::find(app, account).await? {
+        scopes.extend(account.reseller_id().map(Scope::Account));
+        let linked = plan.layers().iter().find(|layer| layer.level == Level::Account);
+        if let Some(id) = linked.and_then(|layer| layer.document.plan_id.as_ref()) {
+            current = plan_of(app, &account, id).await?.map(|(scope, _)| scope);
+        }
     }
+    let mut plans = Vec::new();
     for scope in scopes {
-        let retired = storage_documents::retired(app, &scope, id).await?;
+        let (retired, linked) = retirement::retired(app, &scope, id).await?;
         if let Some(entry) = retired.into_iter().find(fits) {
+            return Ok(Some(Settings { entry }));
+        }
+        plans.extend(linked);
+    }
+    of_plans(app, current, plans, id, fits).await
+}
+
+/// The settings of a handler of the plan that the account links to, where they were retired, or of one that it once linked to.
+async fn of_plans(
+    app: &App,
+    current: Option<Scope>,
+    once: Vec<Scope>,
+    id: &HandlerId,
+    fits: impl Fn(&HandlerConfig) -> bool,
+) -> Result<Option<Settings>, Error> {
+    for scope in current.into_iter().chain(once) {
+        let document = document(app, &scope).await?;
+        if let Some(entry) =
+            document.and_then(|document| document.attachments.get(id).filter(|entry| fits(entry)).cloned())
+        {
+            return Ok(Some(Settings { entry }));
+        }
+        let (retired, _) = retirement::retired(app, &scope, id).await?;
+        if let Some(entry) = retired.into_iter().find(&fits) {
             return Ok(Some(Settings { entry }));
         }
     }

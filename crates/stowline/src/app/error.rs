@@ -50,6 +50,9 @@ pub enum Error {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// Where it lies is known, and no settings lead there any more.
+    #[error("out of reach")]
+    OutOfReach,
     /// A handler's destination did not do its part.
     #[error("{0}")]
     Destination(#[source] attachments::Error),

@@ -33,7 +33,7 @@ pub struct Served {
 /// The bytes of an attachment. Of several forms of range only one is served; what cannot be read as one is served whole.
 ///
 /// # Errors
-/// [`Error::NotFound`] without such an attachment, [`Error::Range`], [`Error::Destination`], [`Error::Unavailable`].
+/// [`Error::NotFound`] without such an attachment, [`Error::Range`], [`Error::OutOfReach`], [`Error::Destination`], [`Error::Unavailable`].
 pub async fn fetch(
     app: &App,
     account: &AccountId,
@@ -82,8 +82,7 @@ async fn open(
         Place::Stored { receipt, handler_id, owner, file: None } => {
             let settings =
                 dataplans::settings(app, account, owner.as_deref(), handler_id, &receipt.destination).await?;
-            let settings =
-                settings.ok_or(Error::Unavailable { what: "the handler that holds the attachment", source: None })?;
+            let settings = settings.ok_or(Error::OutOfReach)?;
             let handler = app.handlers.open(&settings.entry.handler, &settings.entry.settings)?;
             let wanted = range.map(|(first, last)| ByteRange::FromTo(first, last));
             let body = handler.fetch(receipt, wanted, &Value::Object(document.public())).await?;

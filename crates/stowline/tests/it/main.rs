@@ -13,6 +13,7 @@ mod http_handler;
 mod incoming;
 mod ingest;
 mod inside;
+mod levels;
 mod malformed;
 mod powercut;
 mod program;

@@ -1,5 +1,11 @@
 //! `/v2/accounts/{id}/storage`: verbs, envelope, revisions, conditions, schemas, references, the probe.
 
+mod in_force;
+mod locks;
+mod matrix;
+mod retirement;
+mod scopes;
+
 use serde_json::{Value, json};
 use testkit::{Fault, HttpStore};
 
