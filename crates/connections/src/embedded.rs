@@ -57,6 +57,45 @@ impl Embedded {
         Ok(self.ledger.scrub().await?)
     }
 
+    /// Changes the bodies of all documents whose text holds `containing`, some hundred at a time, and nothing else of them: they keep their
+    /// revisions. For the maintenance of a file that nobody else uses. The inner error is the closure's; what was changed before it stays.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] or [`ErrorKind::Corrupt`].
+    pub async fn rewrite<F, E>(&self, containing: &'static str, change: F) -> Result<Result<(), E>, Error>
+    where
+        F: Fn(&mut Map<String, Value>) -> Result<bool, E> + Send + Sync + 'static,
+        E: Send + 'static,
+    {
+        let change = Arc::new(change);
+        let mut last = 0;
+        loop {
+            let change = change.clone();
+            let some = move |connection: &Connection| rewrite_some(connection, containing, last, &*change);
+            match self.ledger.write(some).await?? {
+                Ok(Some(next)) => last = next,
+                Ok(None) => return Ok(Ok(())),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+    }
+
+    /// Finishes what was asked for and closes the file.
+    pub async fn close(&self) {
+        self.ledger.close().await;
+    }
+
+    /// Writes a file that nobody has open anew, so that nothing is left in it of what was deleted or overwritten.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`].
+    pub fn compact(file: &Path) -> Result<(), Error> {
+        let connection = Connection::open(file)?;
+        connection.execute_batch("PRAGMA synchronous=FULL; PRAGMA secure_delete=ON; VACUUM")?;
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        Ok(())
+    }
+
     /// True while writes are taken.
     pub fn healthy(&self) -> bool {
         self.ledger.healthy()
@@ -332,6 +371,41 @@ impl Embedded {
         let (database, id) = (database.clone(), id.clone());
         move |connection| change(connection, &database, &id).map(|written| (written, stale))
     }
+}
+
+/// Documents that one transaction of [`Embedded::rewrite`] changes at most.
+const REWRITE_AT_ONCE: usize = 500;
+
+/// Changes some documents after the row `last`. Answers the row to go on after, or none.
+fn rewrite_some<E>(
+    connection: &Connection,
+    containing: &str,
+    last: i64,
+    change: &impl Fn(&mut Map<String, Value>) -> Result<bool, E>,
+) -> Result<Result<Option<i64>, E>, Error> {
+    let found: Vec<(i64, String, String)> = connection
+        .prepare_cached(
+            "SELECT rowid, id, body FROM documents WHERE rowid > ?1 AND instr(body, ?2) ORDER BY rowid LIMIT ?3",
+        )?
+        .query_map(params![last, containing, REWRITE_AT_ONCE as i64], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    let mut reached = None;
+    for (row, id, text) in found {
+        let mut body = serde_json::from_str(&text).map_err(|source| Error::caused(ErrorKind::Corrupt, id, source))?;
+        match change(&mut body) {
+            Ok(true) => {
+                connection
+                    .prepare_cached("UPDATE documents SET body = ?2 WHERE rowid = ?1")?
+                    .execute(params![row, print(&body)])?;
+            }
+            Ok(false) => {}
+            Err(error) => return Ok(Err(error)),
+        }
+        reached = Some(row);
+    }
+    Ok(Ok(reached))
 }
 
 fn print(body: &Map<String, Value>) -> String {

@@ -174,11 +174,16 @@ pub const ROUTES: &[Route] = routes! {
     Get    "accounts/{account}/storage/deliveries" StorageChange deliveries::list;
     Post   "accounts/{account}/storage/deliveries" StorageChange deliveries::act;
 
+    Get    "accounts/{account}/storage/explain" StorageRead storage::explain::explain;
+    Post   "accounts/{account}/storage/dry_run" StorageChange storage::explain::dry_run;
     Get    "accounts/{account}/storage/retired" StorageChange storage::retired::list;
     Delete "accounts/{account}/storage/retired/{retired}" StorageChange storage::retired::erase;
     Get    "accounts/{account}/storage/plans" PlansRead storage::list;
     Put    "accounts/{account}/storage/plans" PlansChange storage::create_plan;
     Get    "accounts/{account}/storage/plans/{plan}" PlansRead storage::read;
+    Post   "accounts/{account}/storage/plans/{plan}/dry_run" PlansChange storage::explain::dry_run;
+    Get    "accounts/{account}/storage/plans/{plan}/retired" PlansChange storage::retired::list;
+    Delete "accounts/{account}/storage/plans/{plan}/retired/{retired}" PlansChange storage::retired::erase;
     Post   "accounts/{account}/storage/plans/{plan}" PlansChange storage::replace;
     Patch  "accounts/{account}/storage/plans/{plan}" PlansChange storage::patch;
     Delete "accounts/{account}/storage/plans/{plan}" PlansChange storage::remove;
@@ -188,6 +193,7 @@ pub const ROUTES: &[Route] = routes! {
     Post   "accounts/{account}/users/{user}/storage" UserStorage storage::replace;
     Patch  "accounts/{account}/users/{user}/storage" UserStorage storage::patch;
     Delete "accounts/{account}/users/{user}/storage" UserStorage storage::remove;
+    Post   "accounts/{account}/users/{user}/storage/dry_run" UserStorage storage::explain::dry_run;
     Get    "accounts/{account}/users/{user}/storage/retired" UserStorage storage::retired::list;
     Delete "accounts/{account}/users/{user}/storage/retired/{retired}" UserStorage storage::retired::erase;
 
@@ -196,11 +202,16 @@ pub const ROUTES: &[Route] = routes! {
     Post   "storage" SuperAdmin storage::replace;
     Patch  "storage" SuperAdmin storage::patch;
     Delete "storage" SuperAdmin storage::remove;
+    Get    "storage/explain" SuperAdmin storage::explain::explain;
+    Post   "storage/dry_run" SuperAdmin storage::explain::dry_run;
     Get    "storage/retired" SuperAdmin storage::retired::list;
     Delete "storage/retired/{retired}" SuperAdmin storage::retired::erase;
     Get    "storage/plans" SuperAdmin storage::list;
     Put    "storage/plans" SuperAdmin storage::create_plan;
     Get    "storage/plans/{plan}" SuperAdmin storage::read;
+    Post   "storage/plans/{plan}/dry_run" SuperAdmin storage::explain::dry_run;
+    Get    "storage/plans/{plan}/retired" SuperAdmin storage::retired::list;
+    Delete "storage/plans/{plan}/retired/{retired}" SuperAdmin storage::retired::erase;
     Post   "storage/plans/{plan}" SuperAdmin storage::replace;
     Patch  "storage/plans/{plan}" SuperAdmin storage::patch;
     Delete "storage/plans/{plan}" SuperAdmin storage::remove;

@@ -25,6 +25,7 @@ pub mod deliveries;
 pub mod deposit;
 pub mod discard;
 pub mod error;
+pub mod explain;
 pub mod faxes;
 pub mod fetch;
 pub mod file_names;

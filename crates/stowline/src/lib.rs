@@ -19,6 +19,7 @@ pub mod config;
 pub mod id;
 pub mod jobs;
 pub mod reference;
+pub mod rotation;
 pub mod seal;
 pub mod sup;
 pub mod telemetry;
@@ -214,7 +215,7 @@ fn make_folder(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// One server a data folder.
-fn lock(folder: &Path) -> anyhow::Result<std::fs::File> {
+pub(crate) fn lock(folder: &Path) -> anyhow::Result<std::fs::File> {
     let file = folder.join("lock");
     let opened = std::fs::File::options().create(true).write(true).truncate(false).open(&file)?;
     match opened.try_lock() {

@@ -49,8 +49,24 @@ enum Command {
     Spool(Box<uploader::Arguments>),
     /// Calls a mailbox, or any telephone, and says what a file holds. Exits 0 when it was answered and all was said, 1 when not.
     Call(Box<calling::Arguments>),
+    /// The key that seals secrets.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Prints every option with its default and what it does: a file to begin your own with.
     Config,
+}
+
+#[derive(Subcommand)]
+enum KeysCommand {
+    /// Seals everything with a new key and retires the old one. No server may run. What was interrupted is taken up again.
+    Rotate {
+        /// The data folder. [default: as `serve`]
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+        /// A TOML file that names data folder and key, as `serve` takes.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
 }
 
 #[derive(Parser)]
@@ -86,6 +102,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve { config, listen, data_dir } => serve(config.as_deref(), &Flags { listen, data_dir }),
         Command::Sup(arguments) => maintain(arguments),
+        Command::Keys(KeysCommand::Rotate { data_dir, config }) => rotate(config.as_deref(), data_dir),
         Command::Spool(arguments) => spool(*arguments),
         Command::Call(arguments) => call(*arguments),
         Command::Config => say(&mut std::io::stdout(), stowline::config::DEFAULTS),
@@ -219,6 +236,18 @@ fn maintain(arguments: SupArguments) -> ExitCode {
             say(&mut std::io::stderr(), &text);
             ExitCode::from(2)
         }
+    }
+}
+
+fn rotate(file: Option<&Path>, data_dir: Option<PathBuf>) -> ExitCode {
+    let run = || -> anyhow::Result<String> {
+        let config = load(file, &Flags { data_dir, ..Flags::default() })?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(stowline::rotation::rotate(&config))
+    };
+    match run() {
+        Ok(text) => say(&mut std::io::stdout(), &text),
+        Err(error) => fail(&error),
     }
 }
 

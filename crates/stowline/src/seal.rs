@@ -5,6 +5,9 @@
 //! stands, so that it cannot be moved to another document.
 //!
 //! A data folder remembers the fingerprint of its key: when the key is missing or another, [`Keys::open`] refuses and never makes a new one.
+//!
+//! A key can be changed for another ([`rotation`]). While that is under way the file holds both, the new one first: it seals, both open. The
+//! keyed digests cannot be made anew, because what they digest is not here; so the key of the digests is carried over, sealed, in the data folder.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -22,21 +25,33 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 const FIELD: &str = "$sealed";
+/// Beside it: the place that the value is bound to. No secret; by it a value is sealed anew without knowing what it is.
+const PLACE: &str = "for";
 const VERSION: &str = "v1";
 /// In the data folder: the fingerprint of the key that its secrets are sealed with.
 const FINGERPRINT: &str = "key.id";
+/// In the data folder, after a rotation: the key of the digests, sealed.
+const LOOKUP: &str = "key.lookup";
+
+pub mod rotation;
 
 /// The keys of one installation. Prints as its fingerprint only.
 pub struct Keys {
-    cipher: XChaCha20Poly1305,
+    /// The first one seals.
+    ring: Vec<Sealer>,
     lookup: Zeroizing<[u8; 32]>,
     tokens: Zeroizing<[u8; 32]>,
+}
+
+/// What one key seals and opens.
+struct Sealer {
+    cipher: XChaCha20Poly1305,
     fingerprint: String,
 }
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keys").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+        f.debug_struct("Keys").field("fingerprint", &self.fingerprint()).finish_non_exhaustive()
     }
 }
 
@@ -56,36 +71,65 @@ impl Keys {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(error).context("cannot read the key's fingerprint in the data folder"),
         };
-        let keys = match (read_key(file)?, &remembered) {
-            (Some(root), _) => Self::derive(&root),
-            (None, Some(_)) => bail!(
-                "the secrets in {} are sealed with a key that is not at {}: put the key back (a new one could not open them)",
-                data_dir.display(),
-                file.display()
-            ),
-            (None, None) => Self::derive(&*make_key(file)?),
+        let mut roots = read_keys(file)?;
+        if roots.is_empty() {
+            match &remembered {
+                Some(_) => bail!(
+                    "the secrets in {} are sealed with a key that is not at {}: put the key back (a new one could not open them)",
+                    data_dir.display(),
+                    file.display()
+                ),
+                None => roots.push(make_key(file)?),
+            }
+        }
+        let ring: Vec<Sealer> = roots.iter().map(|root| Sealer::of(root)).collect();
+        let own = match &remembered {
+            None => 0,
+            Some(remembered) => {
+                ring.iter().position(|sealer| sealer.fingerprint == *remembered).with_context(|| {
+                    format!(
+                        "the key at {} is not the one that the secrets in {} are sealed with (they need {remembered})",
+                        file.display(),
+                        data_dir.display()
+                    )
+                })?
+            }
         };
-        match remembered {
-            Some(remembered) if remembered != keys.fingerprint => bail!(
-                "the key at {} is not the one that the secrets in {} are sealed with (it is {}, they need {remembered})",
-                file.display(),
-                data_dir.display(),
-                keys.fingerprint
-            ),
-            Some(_) => {}
-            None => write_durably(&data_dir.join(FINGERPRINT), format!("{}\n", keys.fingerprint).as_bytes(), 0o644)?,
+        let (Some(first), Some(original)) = (roots.first(), roots.get(own)) else { bail!("there is no key") };
+        let mut keys =
+            Self { ring, lookup: part(original, "stowline lookup v1"), tokens: part(first, "stowline tokens v1") };
+        if let Some(carried) = keys.carried(data_dir)? {
+            keys.lookup = carried;
+        }
+        if remembered.is_none() {
+            write_durably(&data_dir.join(FINGERPRINT), format!("{}\n", keys.fingerprint()).as_bytes(), 0o644)?;
+        }
+        if roots.len() > 1 {
+            tracing::warn!(
+                "the key is being changed and old secrets are still sealed with the old one: finish it with `stowline keys rotate`"
+            );
         }
         Ok(keys)
     }
 
-    fn derive(root: &[u8; 32]) -> Self {
-        let part = |purpose: &str| Zeroizing::new(digest(root, &[purpose.as_bytes()]));
-        Self {
-            cipher: XChaCha20Poly1305::new((&*part("stowline seal v1")).into()),
-            lookup: part("stowline lookup v1"),
-            tokens: part("stowline tokens v1"),
-            fingerprint: hex::encode(&part("stowline fingerprint v1")[..8]),
-        }
+    /// The key of the digests, where a rotation left it.
+    fn carried(&self, data_dir: &Path) -> anyhow::Result<Option<Zeroizing<[u8; 32]>>> {
+        let file = data_dir.join(LOOKUP);
+        let text = match fs::read(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
+        };
+        let context = || format!("{} cannot be opened with the key", file.display());
+        let opened =
+            self.open_sealed(LOOKUP, &serde_json::from_slice(&text).with_context(context)?).with_context(context)?;
+        let bytes = Zeroizing::new(hex::decode(opened.as_str().unwrap_or_default()).with_context(context)?);
+        let lookup: [u8; 32] = bytes.as_slice().try_into().with_context(context)?;
+        Ok(Some(Zeroizing::new(lookup)))
+    }
+
+    fn fingerprint(&self) -> &str {
+        self.ring.first().map_or("", |sealer| sealer.fingerprint.as_str())
     }
 
     /// The key that signs tokens.
@@ -106,13 +150,15 @@ impl Keys {
     pub fn seal(&self, place: &str, value: &Value) -> Result<Value, Unsealable> {
         let nonce: [u8; 24] = rand::random();
         let text = Zeroizing::new(value.to_string());
-        let sealed = self
+        let sealer = self.ring.first().ok_or(Unsealable)?;
+        let sealed = sealer
             .cipher
             .encrypt(&XNonce::from(nonce), Payload { msg: text.as_bytes(), aad: place.as_bytes() })
             .map_err(|_| Unsealable)?;
         let mut bytes = nonce.to_vec();
         bytes.extend(sealed);
-        Ok(json!({ FIELD: format!("{VERSION}:{}:{}", self.fingerprint, STANDARD_NO_PAD.encode(bytes)) }))
+        let text = format!("{VERSION}:{}:{}", sealer.fingerprint, STANDARD_NO_PAD.encode(bytes));
+        Ok(json!({ FIELD: text, PLACE: place }))
     }
 
     /// Opens what [`seal`](Self::seal) made for `place`. A value that was never sealed is answered as it is.
@@ -121,16 +167,32 @@ impl Keys {
     /// [`Unsealable`].
     pub fn open_sealed(&self, place: &str, value: &Value) -> Result<Value, Unsealable> {
         let Some(text) = value.get(FIELD).and_then(Value::as_str) else { return Ok(value.clone()) };
-        let encoded = text.rsplit(':').next().unwrap_or_default();
+        let mut parts = text.rsplit(':');
+        let (encoded, fingerprint) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let sealer = self.ring.iter().find(|sealer| sealer.fingerprint == fingerprint).ok_or(Unsealable)?;
         let bytes = STANDARD_NO_PAD.decode(encoded).map_err(|_| Unsealable)?;
         let (nonce, sealed) = bytes.split_at_checked(24).ok_or(Unsealable)?;
         let nonce: [u8; 24] = nonce.try_into().map_err(|_| Unsealable)?;
-        let opened = self
+        let opened = sealer
             .cipher
             .decrypt(&XNonce::from(nonce), Payload { msg: sealed, aad: place.as_bytes() })
             .map_err(|_| Unsealable)?;
         serde_json::from_slice(&Zeroizing::new(opened)).map_err(|_| Unsealable)
     }
+}
+
+impl Sealer {
+    fn of(root: &[u8; 32]) -> Self {
+        Self {
+            cipher: XChaCha20Poly1305::new((&*part(root, "stowline seal v1")).into()),
+            fingerprint: hex::encode(&part(root, "stowline fingerprint v1")[..8]),
+        }
+    }
+}
+
+/// What is derived from the key in the file for one purpose.
+fn part(root: &[u8; 32], purpose: &str) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(digest(root, &[purpose.as_bytes()]))
 }
 
 /// HMAC-SHA256 over the parts, each with its length before it, so that no two lists of parts look alike.
@@ -146,10 +208,11 @@ fn digest(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-fn read_key(file: &Path) -> anyhow::Result<Option<Zeroizing<[u8; 32]>>> {
+/// The keys in the file, one a line; none when there is no file.
+fn read_keys(file: &Path) -> anyhow::Result<Vec<Zeroizing<[u8; 32]>>> {
     let mut opened = match File::open(file) {
         Ok(opened) => opened,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error).with_context(|| format!("cannot open the key {}", file.display())),
     };
     let mode = opened.metadata()?.permissions().mode();
@@ -158,18 +221,33 @@ fn read_key(file: &Path) -> anyhow::Result<Option<Zeroizing<[u8; 32]>>> {
     }
     let mut text = Zeroizing::new(String::new());
     opened.read_to_string(&mut text).with_context(|| format!("cannot read the key {}", file.display()))?;
-    let bytes = Zeroizing::new(hex::decode(text.trim()).unwrap_or_default());
-    let root: [u8; 32] = bytes
-        .as_slice()
-        .try_into()
-        .map_err(|_| anyhow::anyhow!("the key {} is not 64 hexadecimal digits", file.display()))?;
-    Ok(Some(Zeroizing::new(root)))
+    let read = |line: &str| {
+        let bytes = Zeroizing::new(hex::decode(line.trim()).unwrap_or_default());
+        let root: [u8; 32] = bytes
+            .as_slice()
+            .try_into()
+            .map_err(|_| anyhow::anyhow!("the key {} is not 64 hexadecimal digits", file.display()))?;
+        Ok(Zeroizing::new(root))
+    };
+    match text.trim() {
+        "" => bail!("the key {} is empty", file.display()),
+        text => text.lines().map(read).collect(),
+    }
+}
+
+/// Writes keys to the file, one a line, readable by its owner only.
+fn write_keys(file: &Path, roots: &[&[u8; 32]]) -> anyhow::Result<()> {
+    let mut text = Zeroizing::new(String::new());
+    for root in roots {
+        text.push_str(&hex::encode(root));
+        text.push('\n');
+    }
+    write_durably(file, text.as_bytes(), 0o600)
 }
 
 fn make_key(file: &Path) -> anyhow::Result<Zeroizing<[u8; 32]>> {
     let root = Zeroizing::new(rand::random::<[u8; 32]>());
-    let text = Zeroizing::new(format!("{}\n", hex::encode(*root)));
-    write_durably(file, text.as_bytes(), 0o600)?;
+    write_keys(file, &[&root])?;
     tracing::info!(file = %file.display(), "made the key that seals secrets; back it up, apart from the data folder");
     Ok(root)
 }

@@ -16,6 +16,7 @@ use crate::app::storage_documents::{self as documents, Scope, Stored, Wish};
 use crate::app::switches::{self, Switch};
 use crate::app::{App, Error, secrets, users};
 
+pub mod explain;
 pub mod retired;
 
 /// Refuses while the endpoint is turned off.

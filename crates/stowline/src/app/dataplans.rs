@@ -163,7 +163,11 @@ pub fn level(scope: &Scope) -> Level {
     }
 }
 
-async fn system(app: &App) -> Result<Dataplan, Error> {
+/// The system's own plan.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn system(app: &App) -> Result<Dataplan, Error> {
     if let Some(plan) = app.dataplans.system() {
         return Ok(plan);
     }

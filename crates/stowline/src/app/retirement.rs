@@ -22,7 +22,7 @@ const ENTRIES: &str = "entries";
 const PLANS: &str = "plans";
 
 /// Where an entry's bytes go, without credentials.
-fn destination(id: &str, entry: &Value) -> Option<String> {
+pub(super) fn destination(id: &str, entry: &Value) -> Option<String> {
     let (_, config) = configured(id, entry)?;
     attachments::kind(&config.handler).map(|kind| (kind.destination)(&config.settings))
 }

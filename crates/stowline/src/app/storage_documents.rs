@@ -15,9 +15,11 @@ use crate::time;
 use connections::{Document, Draft, Query, Revision};
 
 mod accept;
+mod propose;
 mod scope;
 mod verify;
 
+pub(crate) use propose::propose;
 pub use scope::Scope;
 
 const TYPE: &str = "storage";

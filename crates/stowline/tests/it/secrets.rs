@@ -112,3 +112,64 @@ async fn the_key_lies_beside_the_data_folder_and_without_it_nothing_starts() {
     let (api, _) = testkit::Api::new(&platform.program.url()).login("Acme", "admin", "sesame-open").await;
     api.get(&format!("/v2/accounts/{}", platform.tenant.id)).await.expect_status(200);
 }
+
+/// `stowline keys rotate` on the data folder of a program.
+fn rotate(platform: &Platform) -> std::process::Output {
+    let program = &platform.program;
+    let mut command = std::process::Command::new(program.binary());
+    command.args(["keys", "rotate", "--data-dir"]).arg(program.data_dir()).output().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_rotate_seals_everything_anew_and_retires_the_old_key() {
+    let mut platform = Platform::start().await;
+    let (server, settings) = bucket();
+    let path = platform.storage();
+    platform.route_voicemail_to(settings.clone()).await;
+    // An entry that is retired, one that was changed, one that was deleted.
+    let wiped = json!({"data": {"attachments": {}, "plan": null}});
+    platform.tenant.api.patch(&path, &wiped).await.expect_status(200);
+    platform.tenant.api.delete(&path).await.expect_status(200);
+    platform.route_voicemail_to(settings).await;
+    let mailbox = platform.mailbox().await;
+    let message = platform.voicemail(&mailbox).await;
+    platform.until_delivered().await;
+    let data = platform.program.data_dir().to_owned();
+    let old = std::fs::read_to_string(data.join("key.id")).unwrap().trim().to_owned();
+    assert!(!holding(&data, &old).is_empty(), "what is sealed says by which key");
+    let running = rotate(&platform);
+    assert_eq!(running.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&running.stderr).contains("another stowline runs"), "{running:?}");
+    platform.program.terminate();
+    let run = rotate(&platform);
+    let told = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert!(
+        run.status.success() && told.contains("the old key is at"),
+        "{told} {}",
+        String::from_utf8_lossy(&run.stderr)
+    );
+    // Not in a page that is free, not in a log of the store: nothing that the old key opens is left.
+    let left = holding(&data, &old);
+    assert!(left.is_empty(), "sealed with the old key: {left:?}");
+    let beside =
+        |suffix: &str| data.with_file_name(format!("{}.key{suffix}", data.file_name().unwrap().to_string_lossy()));
+    let retired = beside(&format!(".retired-{old}"));
+    for file in [beside(""), retired] {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600, "{}", file.display());
+    }
+    platform.program.restart();
+    let url = platform.program.url();
+    platform.tenant.api.at(&url).get(&path).await.expect_status(401);
+    let (api, _) = testkit::Api::new(&url).login("Acme", "admin", "sesame-open").await;
+    let key = json!({"data": {"api_key": platform.tenant.api_key}});
+    testkit::Api::new(&url).put("/v2/api_auth", &key).await.expect_status(201);
+    let shown = api.get(&path).await.expect_status(200).data();
+    assert_eq!(shown["attachments"][HANDLER]["settings"]["secret"], server.secret_key());
+    let raw = api.get(&format!("{mailbox}/messages/{message}/raw")).await.expect_status(200);
+    assert_eq!(raw.body, testkit::VOICEMAIL_WAV, "read from the bucket with settings that the new key opened");
+    platform.program.terminate();
+    assert!(rotate(&platform).status.success(), "and again");
+    assert!(holding(&data, server.secret_key()).is_empty());
+    platform.program.restart();
+}

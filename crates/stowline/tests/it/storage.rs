@@ -1,5 +1,6 @@
 //! `/v2/accounts/{id}/storage`: verbs, envelope, revisions, conditions, schemas, references, the probe.
 
+mod explain;
 mod in_force;
 mod locks;
 mod matrix;

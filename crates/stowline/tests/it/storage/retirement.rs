@@ -37,7 +37,7 @@ async fn a_retired_entry_still_serves_and_an_erased_one_parks_its_jobs_and_leave
     let stored = voicemail(api, &mailbox).await;
     until("the first is delivered", async || deliveries(&levels).await.is_empty()).await;
     let waiting = {
-        old.faults().rule(|seen| (seen.method == "PUT").then_some(Fault::Status(503)));
+        old.faults().rule(|seen| (seen.method == "PUT").then_some(Fault::status(503)));
         voicemail(api, &mailbox).await
     };
     until("the second was refused", async || deliveries(&levels).await.iter().any(|row| row["last_error"].is_object()))
@@ -76,7 +76,7 @@ async fn a_retired_entry_still_serves_and_an_erased_one_parks_its_jobs_and_leave
     assert_eq!(api.get(&waiting).await.expect_status(200).body, VOICEMAIL_WAV);
     // Whoever puts the settings back has the objects back.
     api.post(&own, &document(&old)).await.expect_status(400);
-    old.faults().clear();
+    old.faults().heal();
     api.post(&own, &document(&old)).await.expect_status(200);
     assert_eq!(api.get(&stored).await.expect_status(200).body, VOICEMAIL_WAV);
 }
