@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
-use stowline::app::dataplans::Dataplans;
+use stowline::app::dataplans::{Above, Dataplans};
 
 /// A route may cost so many look-ups.
 const BAR: f64 = 20.0;
@@ -31,7 +31,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<Outcome> {
     let system = layer(Level::System, "f")?;
     for (number, id) in ids.iter().enumerate() {
         let plan = Dataplan::merge(&[system.clone(), layer(Level::Account, &format!("{number:x}"))?]);
-        cache.keep(id, None, None, plan, cache.epoch());
+        cache.keep(id, None, Above::default(), plan, cache.epoch());
         map.insert(id.as_ref().to_owned(), number as u64);
         bar.inc(1);
     }
