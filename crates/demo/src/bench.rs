@@ -2,12 +2,12 @@
 //!
 //! A figure alone says little about a machine that nobody knows. So each benchmark alternates rounds of ours and of a
 //! plain way to do the same: writing files with fsync, rclone against the same S3 server, a look-up in a hash map, a server that
-//! only gives back what it is sent. The
-//! ratio of the two is what is promised; it is the median over the rounds.
+//! only gives back what it is sent, one that only writes down what it receives. The ratio of the two is what is promised; it is the median over the rounds.
 //!
 //! Everything runs through the real program (release build) and its HTTP interface with its default configuration, but
 //! for what `docs/performance.md` names; only routes are measured in process, because nobody would see them over HTTP.
 
+pub mod calls;
 pub mod cdrs;
 pub mod delivery;
 pub mod deposits;
@@ -16,6 +16,7 @@ pub mod ingest;
 pub mod load;
 pub mod machine;
 pub mod memory;
+pub mod receiver;
 pub mod report;
 pub mod routes;
 pub mod server;
@@ -28,7 +29,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// The benchmarks by name, in the order in which they run.
-pub const NAMES: [&str; 6] = ["deposits", "delivery", "memory", "routes", "ingest", "cdrs"];
+pub const NAMES: [&str; 7] = ["deposits", "delivery", "memory", "routes", "ingest", "cdrs", "calls"];
 
 /// Where and how the benchmarks run.
 #[derive(Debug)]
@@ -68,6 +69,7 @@ impl Bench {
             "routes" => routes::run(self),
             "ingest" => ingest::run(self, &room).await,
             "cdrs" => cdrs::run(self, &room).await,
+            "calls" => calls::run(self, &room).await,
             other => anyhow::bail!("there is no benchmark {other}; there are {}", NAMES.join(", ")),
         };
         std::fs::remove_dir_all(&room).context("cleaning up")?;

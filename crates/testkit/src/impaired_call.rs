@@ -62,10 +62,16 @@ impl ImpairedCall {
     pub fn start(server: SocketAddr, impairment: Impairment) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime of its own");
-        let socket = runtime.block_on(bind());
+        // Bound here: a test may be asynchronous itself, and then must not wait for this runtime.
+        let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        socket.set_nonblocking(true).expect("a socket that does not block");
         let address = socket.local_addr().expect("a bound socket has an address");
         let passed = Arc::new(Mutex::default());
-        runtime.spawn(Signals { socket, server, callers: HashMap::new(), impairment, passed: passed.clone() }.carry());
+        let kept = passed.clone();
+        runtime.spawn(async move {
+            let socket = UdpSocket::from_std(socket).expect("a socket of this runtime");
+            Signals { socket, server, callers: HashMap::new(), impairment, passed: kept }.carry().await;
+        });
         Self { address, passed, runtime: Some(runtime) }
     }
 

@@ -169,6 +169,10 @@ over the rounds, ratios are medians of the rounds' ratios.
   server's folder is in memory where there is room.
 - **cdrs**: what `mod_json_cdr` posts (JSON of 12 KB, each a leg of a call of its own) on 64 kept-alive connections, each answered 200 only when it is
   durable; all are counted afterwards. Beside it: an axum server in a process of its own that gives back the same bodies, on as many connections.
+- **calls**: 200 calls for one mailbox over UDP, 20 ms apart; once all have heard greeting and tone, all speak for 20 s (G.711, 50 packets a second,
+  each caller something else) and hang up at once. What is stored is compared with what was said, sample by sample. An object counts as verified when
+  its message is there and nothing of it waits (looked at every 50 ms). Processor time is the program's while all speak; beside it: a program that
+  receives the same datagrams on as many sockets and writes what they carry into files. `[sip] listen` and `trusted_peers` are set, nothing else.
 ";
 
 #[cfg(test)]

@@ -55,12 +55,21 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub async fn start_with(bench: &Bench, room: &Path, objects: &Path) -> anyhow::Result<Self> {
+        Self::start_configured(bench, room, objects, "").await
+    }
+
+    /// The same with more in the configuration.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_configured(bench: &Bench, room: &Path, objects: &Path, more: &str) -> anyhow::Result<Self> {
         std::fs::create_dir_all(objects)?;
         std::fs::create_dir_all(room)?;
         let s3 = S3Server::builder().folder(objects).start()?;
         s3.faults().stop_log();
         s3.bucket(BUCKET);
-        let mut program = Program::builder().binary(&bench.binary).temporary_in(room).config(CONFIG).start()?;
+        let mut program =
+            Program::builder().binary(&bench.binary).temporary_in(room).config(&format!("{CONFIG}{more}")).start()?;
         program.forget_log();
         // Idle: started, settled, never asked for anything.
         tokio::time::sleep(Duration::from_secs(2)).await;

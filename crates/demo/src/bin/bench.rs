@@ -5,15 +5,15 @@ use clap::Parser;
 use serde_json::{Map, json};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
-use stowline_demo::bench::{Bench, NAMES, echo, machine, report};
+use stowline_demo::bench::{Bench, NAMES, echo, machine, receiver, report};
 use stowline_demo::binary;
 
-/// Measures deposits, delivery, memory, routes, ingest and call records, each beside a yardstick in the same run, and writes docs/performance.md
+/// Measures deposits, delivery, memory, routes, ingest, call records and calls, each beside a yardstick in the same run, and writes docs/performance.md
 /// and docs/performance.json. Takes some minutes and about 40 GiB of disk; nothing else should run meanwhile.
 #[derive(Debug, Parser)]
 #[command(name = "cargo bench-all --")]
 struct Options {
-    /// Only this one: deposits, delivery, memory, routes, ingest or cdrs (may be given several times)
+    /// Only this one: deposits, delivery, memory, routes, ingest, cdrs or calls (may be given several times)
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Small and short, to see that everything works: prints the table and writes no file
@@ -25,6 +25,9 @@ struct Options {
     /// Be the yardstick of call records, which runs in a process of its own
     #[arg(long, hide = true)]
     echo: bool,
+    /// Be the yardstick of calls, with so many sockets, writing into the data folder
+    #[arg(long, hide = true, value_name = "SOCKETS", requires = "data_dir")]
+    receive: Option<usize>,
 }
 
 /// As the program has it: the echo server is to be of the same stack.
@@ -40,6 +43,12 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     if options.echo {
         return match runtime.block_on(echo::serve()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    if let (Some(sockets), Some(folder)) = (options.receive, &options.data_dir) {
+        return match runtime.block_on(receiver::receive(sockets, folder)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         };

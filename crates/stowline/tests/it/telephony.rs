@@ -3,4 +3,7 @@
 mod calls;
 mod crash;
 mod credentials;
+mod habits;
+mod network;
 mod phones;
+mod storm;

@@ -9,6 +9,9 @@ use voice::{Codec, Decoder, Encoder, wav};
 
 use crate::fixture::{CONFIG, Platform, until};
 
+const PATIENT: &str = "max_pause = \"0s\"\nmax_wait = \"0s\"";
+const LOOPBACK: &str = "[\"127.0.0.0/8\"]";
+
 /// A platform that takes calls of everybody on this machine, with a box 1001.
 pub struct Exchange {
     pub platform: Platform,
@@ -23,21 +26,26 @@ impl Exchange {
 
     /// Takes calls of nobody without a password.
     pub async fn guarded() -> Self {
-        Self::set_up("[]", "").await
+        Self::set_up(PATIENT, "[]", "").await
     }
 
     /// With more in `[sip]` or after it. The prompt is short; nobody is hung up on for a silence.
     pub async fn with(more: &str) -> Self {
-        Self::set_up("[\"127.0.0.0/8\"]", more).await
+        Self::set_up(PATIENT, LOOPBACK, more).await
     }
 
-    async fn set_up(trusted: &str, more: &str) -> Self {
+    /// Hangs up on who says nothing for two seconds.
+    pub async fn impatient() -> Self {
+        Self::set_up("max_pause = \"2s\"\nmax_wait = \"10s\"", LOOPBACK, "").await
+    }
+
+    async fn set_up(limits: &str, trusted: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let prompt = folder.path().join("prompt.wav");
         let speech = wav::read(VOICEMAIL_WAV).unwrap();
         std::fs::write(&prompt, wav::file(8_000, &speech.samples()[..1_600])).unwrap();
         let config = format!(
-            "{CONFIG}\n[voicemail]\nprompt = {prompt:?}\nmax_pause = \"0s\"\nmax_wait = \"0s\"\n\
+            "{CONFIG}\n[voicemail]\nprompt = {prompt:?}\n{limits}\n\
              [sip]\nlisten = \"127.0.0.1:0\"\ntrusted_peers = {trusted}\n{more}"
         );
         let platform = Platform::with(&config).await;
@@ -101,7 +109,8 @@ impl Exchange {
 
     /// What lies in box 1001, the newest first.
     pub async fn messages(&self) -> Vec<Value> {
-        let answer = self.platform.tenant.api.get(&format!("{}/messages", self.mailbox)).await.expect_status(200);
+        let answer =
+            self.platform.tenant.api.get(&format!("{}/messages?paginate=false", self.mailbox)).await.expect_status(200);
         answer.data().as_array().unwrap().clone()
     }
 
@@ -170,4 +179,9 @@ pub async fn until_idle(exchange: &Exchange) {
         gauges.iter().all(|gauge| text.lines().any(|line| line == format!("{gauge} 0")))
     })
     .await;
+}
+
+/// Whether `stored` is a part of `said` without a gap.
+pub fn part_of(stored: &[i16], said: &[i16]) -> bool {
+    !stored.is_empty() && said.windows(stored.len()).any(|part| part == stored)
 }
