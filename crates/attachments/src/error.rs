@@ -60,6 +60,8 @@ pub enum ErrorKind {
     NotFound,
     /// Something else is there already.
     Conflict,
+    /// The destination has no room for it: its disk or our quota there is used up.
+    Full,
     /// Too much at once: 429, or the destination's word for it.
     Throttled,
     /// The destination is out of order: 5xx.
@@ -88,6 +90,7 @@ impl ErrorKind {
             Self::Refused => "refused",
             Self::NotFound => "not_found",
             Self::Conflict => "conflict",
+            Self::Full => "full",
             Self::Throttled => "throttled",
             Self::Unavailable => "unavailable",
             Self::Unreachable => "unreachable",
@@ -108,6 +111,7 @@ impl ErrorKind {
             409 | 412 => Self::Conflict,
             416 => Self::Invalid,
             429 => Self::Throttled,
+            507 => Self::Full,
             500.. => Self::Unavailable,
             _ => Self::Rejected,
         }
@@ -133,6 +137,7 @@ impl fmt::Display for ErrorKind {
             Self::Refused => "the destination refuses us",
             Self::NotFound => "it is not there",
             Self::Conflict => "something else is there already",
+            Self::Full => "the destination has no room left",
             Self::Throttled => "the destination asks for patience",
             Self::Unavailable => "the destination is out of order",
             Self::Unreachable => "the destination cannot be reached",
@@ -287,6 +292,19 @@ impl Error {
     ) -> Self {
         let exchange = Exchange::answered(url, status, headers, body);
         Self { exchange: Some(Box::new(exchange)), after: retry_after(headers), ..Self::new(operation, kind, "") }
+    }
+
+    /// A destination that does not speak HTTP said so: its code and its own sentence. `url` must hold no credential.
+    pub(crate) fn told(
+        operation: Operation,
+        kind: ErrorKind,
+        url: &str,
+        code: Option<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        let message = Some(message.into()).filter(|message| !message.is_empty());
+        let exchange = Exchange { url: url.to_owned(), code, message, ..Exchange::default() };
+        Self { exchange: Some(Box::new(exchange)), ..Self::new(operation, kind, "") }
     }
 
     /// The same with a cause.

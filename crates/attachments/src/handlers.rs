@@ -1,4 +1,5 @@
 //! The members: one file a kind, each listed in [`registry`](crate::registry).
 
+pub(crate) mod filesystem;
 pub(crate) mod http;
 pub(crate) mod s3;

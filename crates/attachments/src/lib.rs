@@ -28,6 +28,7 @@ mod pool;
 mod receipt;
 mod registry;
 mod settings;
+mod unfinished;
 
 pub use body::{Body, ByteRange};
 pub use error::{Advice, Error, ErrorKind, Exchange, Operation};

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::location::Location;
+use crate::payload::Payload;
 
 /// How sure we are that the destination has the bytes, the surest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -50,6 +51,32 @@ pub struct Receipt {
     /// Whether other attachments may lie under the same name, so that removing it would remove theirs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shared: bool,
+}
+
+impl Receipt {
+    /// A receipt for a payload that lies under its location, and nowhere else.
+    pub(crate) fn of(
+        handler: &str,
+        destination: String,
+        location: &Location,
+        payload: &Payload,
+        assurance: Assurance,
+    ) -> Self {
+        Self {
+            handler: handler.to_owned(),
+            location: location.clone(),
+            destination,
+            length: payload.length,
+            content_type: payload.content_type.clone(),
+            sha256: hex::encode(payload.sha256),
+            etag: None,
+            version: None,
+            assurance,
+            base64: false,
+            moved_to: None,
+            shared: false,
+        }
+    }
 }
 
 #[cfg(test)]

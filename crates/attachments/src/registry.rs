@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::Handler;
 use crate::error::Error;
-use crate::handlers::{http, s3};
+use crate::handlers::{filesystem, http, s3};
 use crate::location::{Arg, Field};
 
 /// How a handler is opened: with settings, and the client by which it goes out.
@@ -30,7 +30,7 @@ pub struct Kind {
     pub secrets: &'static [&'static str],
 }
 
-const KINDS: [Kind; 2] = [
+const KINDS: &[Kind] = &[
     Kind {
         name: "s3",
         schema: include_str!("../schemas/storage.attachment.aws.json"),
@@ -48,12 +48,20 @@ const KINDS: [Kind; 2] = [
         // Its one setting that may hold a credential, the URL, does so in its user and query only.
         secrets: &[],
     },
+    Kind {
+        name: "filesystem",
+        schema: include_str!("../schemas/storage.attachment.filesystem.json"),
+        open: filesystem::open,
+        destination: filesystem::destination,
+        default_fields: account_owner_id_attachment,
+        secrets: &[],
+    },
 ];
 
 /// All kinds.
 #[must_use]
 pub fn kinds() -> &'static [Kind] {
-    &KINDS
+    KINDS
 }
 
 /// The kind of this name.
@@ -127,6 +135,8 @@ mod tests {
             ("http", json!({"url": "ftp://example.org"}), "url pattern"),
             ("http", json!({}), "url required"),
             ("http", json!({"url": "http://h/", "verb": "patch"}), "verb enum"),
+            ("filesystem", json!({}), "root required"),
+            ("filesystem", json!({"root": "srv/recordings"}), "root pattern"),
         ] {
             let found = faults(handler, settings.clone());
             assert!(found.iter().any(|found| found == fault), "{settings}: {found:?}");

@@ -1,4 +1,4 @@
-//! Which addresses may be reached.
+//! Which addresses may be reached, and which folders of this machine.
 //!
 //! A tenant chooses where bytes go, and we send them: without a rule they could make us speak to the machines beside us, to
 //! a cloud's metadata address, or to ourselves. So only addresses that are public on the internet are open, and what an
@@ -7,6 +7,7 @@
 //! Pure: no look-ups. Whoever resolves names asks [`Policy::check_ip`] for each address found.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::{Host, Url};
@@ -61,17 +62,39 @@ const fn v6(first: [u16; 3], prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(first[0], first[1], first[2], 0, 0, 0, 0, 0), prefix)
 }
 
-/// Says which addresses may be reached: public ones, and the networks that an operator allows.
+/// Says which addresses may be reached: public ones, and the networks that an operator allows. Of the folders of this machine it is
+/// those that an operator names and what lies below, so none by default.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     allow: Vec<IpNet>,
+    folders: Vec<PathBuf>,
 }
 
 impl Policy {
     /// A policy that opens these networks beside the public internet.
     #[must_use]
     pub fn new(allow: Vec<IpNet>) -> Self {
-        Self { allow }
+        Self { allow, folders: Vec::new() }
+    }
+
+    /// The same policy, with these folders open to who keeps files on this machine.
+    #[must_use]
+    pub fn with_folders(self, folders: Vec<PathBuf>) -> Self {
+        Self { folders, ..self }
+    }
+
+    /// The open folder that a path lies in, or is: by its name alone. Whoever goes there resolves the links of both and compares again.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Denied`] when it lies in none, or climbs.
+    pub fn check_folder(&self, path: &Path) -> Result<&Path, Error> {
+        let climbs = path.components().any(|part| matches!(part, std::path::Component::ParentDir));
+        let within = self.folders.iter().filter(|folder| folder.is_absolute() && path.starts_with(folder));
+        match within.max_by_key(|folder| folder.as_os_str().len()).filter(|_| !climbs) {
+            Some(folder) => Ok(folder),
+            None => Err(Error::new(ErrorKind::Denied, "a folder that the administrator does not allow")),
+        }
     }
 
     /// Judges an address.
@@ -284,6 +307,21 @@ mod tests {
         for url in ["http://[::1]/", "http://10.0.0.1/", "http://[fd00:2::5]/"] {
             assert!(denied(&policy, url), "{url}");
         }
+    }
+
+    #[test]
+    fn only_named_folders_are_open() {
+        let within = |path: &str| {
+            let policy = Policy::default().with_folders(vec!["/srv/kept".into(), "/srv/kept/inner".into(), "".into()]);
+            policy.check_folder(Path::new(path)).map(Path::to_owned).ok()
+        };
+        assert_eq!(within("/srv/kept"), Some("/srv/kept".into()));
+        assert_eq!(within("/srv/kept/a/b"), Some("/srv/kept".into()));
+        assert_eq!(within("/srv/kept/inner/b"), Some("/srv/kept/inner".into()));
+        for path in ["/", "/srv", "/srv/kept2", "/srv/kept/../other", "srv/kept", "", "/etc"] {
+            assert_eq!(within(path), None, "{path}");
+        }
+        assert!(Policy::default().check_folder(Path::new("/srv/kept")).is_err());
     }
 
     #[test]

@@ -94,6 +94,7 @@ pub struct Spool {
 #[expect(missing_docs, reason = "config.default.toml documents every option, once")]
 pub struct Egress {
     pub allow: Vec<ipnet::IpNet>,
+    pub folders: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -168,7 +168,7 @@ fn open(config: Config) -> anyhow::Result<App> {
         delivery::Journal::open(&folder.join("journal.db"), Arc::new(delivery::SystemClock)).map_err(described)?;
     let spool = delivery::Spool::open(&folder.join("spool")).map_err(described)?.min_free(config.spool.min_free);
     let kept = delivery::Spool::open(&folder.join("attachments")).map_err(described)?.min_free(config.spool.min_free);
-    let policy = outbound::Policy::new(config.egress.allow.clone());
+    let policy = outbound::Policy::new(config.egress.allow.clone()).with_folders(config.egress.folders.clone());
     // The pool gives a transfer twice this before it counts as stuck: what the option promises.
     let timeouts = outbound::Timeouts { idle: config.delivery.stall_timeout / 2, ..outbound::Timeouts::default() };
     let client = outbound::Client::with_timeouts(Arc::new(policy), timeouts).map_err(described)?;

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use outbound::{Client, Policy, Timeouts};
 use plan::{AttachmentName, Database, DocId};
 use serde_json::{Map, Value, json};
-use testkit::{Faults, HttpStore, S3Server};
+use testkit::{Fault, Faults, HttpStore, S3Server};
+
+pub mod filesystem;
 
 pub const ACCOUNT: &str = "0123456789abcdef0123456789abcdef";
 /// Stands in every credential of every fixture: it must never be printed.
@@ -31,15 +33,60 @@ pub trait Fixture {
     fn tamper(&self, with: &dyn Fn(&[u8]) -> Vec<u8>);
     /// Refuses the handler from now on, in these words.
     fn lock_out(&self) -> (Map<String, Value>, &'static str);
-    fn faults(&self) -> &Faults;
+    /// The script of faults of a destination that speaks HTTP.
+    fn faults(&self) -> Option<&Faults> {
+        None
+    }
+    /// Makes the next upload meet this trouble. False where there can be no such trouble, or no server could be made to have it.
+    fn inflict(&self, trouble: Trouble) -> bool {
+        let Some(faults) = self.faults() else { return false };
+        faults.next([match trouble {
+            Trouble::Busy => Fault::throttled(7),
+            Trouble::Full => Fault::status(507).with_body("no room"),
+            Trouble::OutOfOrder => Fault::unavailable(),
+            Trouble::Swallowed => Fault::swallow(),
+            Trouble::Changed => Fault::CorruptUpload,
+            Trouble::Cut => Fault::ResetDuringUpload { after: 100_000 },
+            Trouble::Silent => Fault::BlackHole,
+        }]);
+        true
+    }
+    /// The trouble is over.
+    fn relieve(&self) {
+        self.faults().into_iter().for_each(Faults::heal);
+    }
+    /// Takes the destination away.
     fn stop(&self);
     /// Characters of the longest attachment name that the server can keep.
     fn longest(&self) -> usize;
 }
 
-/// One fixture at least for every kind.
+/// What an upload may meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The destination asks for patience.
+    Busy,
+    /// It has no room.
+    Full,
+    /// It is out of order.
+    OutOfOrder,
+    /// It says yes and stores nothing.
+    Swallowed,
+    /// The bytes change on the way.
+    Changed,
+    /// The connection breaks in the middle.
+    Cut,
+    /// Nothing is heard any more.
+    Silent,
+}
+
+/// The kinds that have a fixture, also where a server for it is missing on this machine.
+pub const COVERED: &[&str] = &["s3", "http", "filesystem"];
+
+/// One fixture at least for every kind whose server is on this machine.
 pub fn all() -> Vec<Box<dyn Fixture>> {
     vec![
+        Box::new(filesystem::Filesystem::start()),
         Box::new(S3::start()),
         Box::new(Http::start("http", json!({"verb": "put"}))),
         Box::new(Http::start("http with ranges", json!({"verb": "POST"}))),
@@ -95,8 +142,8 @@ impl Fixture for S3 {
         (settings, "The AWS Access Key Id you provided does not exist in our records.")
     }
 
-    fn faults(&self) -> &Faults {
-        self.server.faults()
+    fn faults(&self) -> Option<&Faults> {
+        Some(self.server.faults())
     }
 
     fn stop(&self) {
@@ -166,8 +213,8 @@ impl Fixture for Http {
         (self.settings(), "Forbidden")
     }
 
-    fn faults(&self) -> &Faults {
-        self.store.faults()
+    fn faults(&self) -> Option<&Faults> {
+        Some(self.store.faults())
     }
 
     fn stop(&self) {
@@ -183,9 +230,10 @@ pub fn object(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 
-/// A way out that may reach this machine and gives up soon.
+/// A way out that may reach this machine and its temporary folders, and gives up soon.
 pub fn client(idle: Duration) -> Client {
-    let policy = Policy::new(vec!["127.0.0.0/8".parse().unwrap()]);
+    let policy = Policy::new(vec!["127.0.0.0/8".parse().unwrap()])
+        .with_folders(vec![std::env::temp_dir(), "/sys/kernel".into()]);
     Client::with_timeouts(Arc::new(policy), Timeouts { connect: Duration::from_secs(10), idle }).unwrap()
 }
 

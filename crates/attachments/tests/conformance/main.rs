@@ -6,9 +6,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a broken expectation should stop its test at once")]
 
+mod filesystem;
 mod fixture;
 mod hostile;
 mod http;
 mod large;
 mod promises;
 mod s3;
+mod troubles;
