@@ -281,6 +281,12 @@ impl Error {
         }
     }
 
+    /// No connection came about with a destination that does not speak HTTP. `url` must hold no credential.
+    pub(crate) fn unconnected(operation: Operation, url: &str, error: outbound::Error) -> Self {
+        let (kind, code) = (ErrorKind::of_way(error.kind()), error.kind().word().to_owned());
+        Self::told(operation, kind, url, Some(code), "").caused(error)
+    }
+
     /// The answer was a failure.
     pub(crate) fn answered(
         operation: Operation,
@@ -311,6 +317,12 @@ impl Error {
     #[must_use]
     pub(crate) fn caused(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
+        self
+    }
+
+    /// The same with what may help, in our own words; it must hold no setting.
+    pub(crate) fn because(mut self, detail: &str) -> Self {
+        self.detail = Some(detail.into());
         self
     }
 

@@ -3,3 +3,5 @@
 pub(crate) mod filesystem;
 pub(crate) mod http;
 pub(crate) mod s3;
+pub(crate) mod sftp;
+pub(crate) mod webdav;

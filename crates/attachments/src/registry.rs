@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::Handler;
 use crate::error::Error;
-use crate::handlers::{filesystem, http, s3};
+use crate::handlers::{filesystem, http, s3, sftp, webdav};
 use crate::location::{Arg, Field};
 
 /// How a handler is opened: with settings, and the client by which it goes out.
@@ -55,6 +55,22 @@ const KINDS: &[Kind] = &[
         destination: filesystem::destination,
         default_fields: account_owner_id_attachment,
         secrets: &[],
+    },
+    Kind {
+        name: "webdav",
+        schema: include_str!("../schemas/storage.attachment.webdav.json"),
+        open: webdav::open,
+        destination: webdav::destination,
+        default_fields: account_owner_id_attachment,
+        secrets: &["password"],
+    },
+    Kind {
+        name: "sftp",
+        schema: include_str!("../schemas/storage.attachment.sftp.json"),
+        open: sftp::open,
+        destination: sftp::destination,
+        default_fields: account_owner_id_attachment,
+        secrets: &["password", "private_key", "passphrase"],
     },
 ];
 
@@ -137,6 +153,10 @@ mod tests {
             ("http", json!({"url": "http://h/", "verb": "patch"}), "verb enum"),
             ("filesystem", json!({}), "root required"),
             ("filesystem", json!({"root": "srv/recordings"}), "root pattern"),
+            ("sftp", json!({"host": "h"}), "username required"),
+            ("sftp", json!({"host": "h", "username": "u", "host_key": "aa:bb"}), "host_key pattern"),
+            ("webdav", json!({"url": "http://h/?a=b"}), "url pattern"),
+            ("webdav", json!({"url": "http://h/", "read_back": "perhaps"}), "read_back type"),
         ] {
             let found = faults(handler, settings.clone());
             assert!(found.iter().any(|found| found == fault), "{settings}: {found:?}");

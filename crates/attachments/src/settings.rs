@@ -57,11 +57,16 @@ impl<'a> Settings<'a> {
     }
 
     pub(crate) fn flag(self, name: &str) -> Result<bool, Error> {
+        Ok(self.choice(name)?.unwrap_or(false))
+    }
+
+    /// A flag that may be left open.
+    pub(crate) fn choice(self, name: &str) -> Result<Option<bool>, Error> {
         match self.get(name) {
-            None => Ok(false),
-            Some(Value::Bool(flag)) => Ok(*flag),
-            Some(Value::String(text)) if text == "true" => Ok(true),
-            Some(Value::String(text)) if text == "false" => Ok(false),
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(Value::String(text)) if text == "true" => Ok(Some(true)),
+            Some(Value::String(text)) if text == "false" => Ok(Some(false)),
             Some(_) => Err(wrong(name, "is neither true nor false")),
         }
     }

@@ -49,6 +49,12 @@ impl Place {
         self.with(&format!(".stowline-{}.part", &hex::encode(digest.finalize())[..24]))
     }
 
+    /// The paths of the folders, outermost first.
+    pub(crate) fn folder_paths(&self) -> impl Iterator<Item = String> + '_ {
+        let root = if self.absolute { "/" } else { "" };
+        (1..=self.folders.len()).map(move |depth| format!("{root}{}", self.folders[..depth].join("/")))
+    }
+
     fn with(&self, name: &str) -> String {
         let root = if self.absolute { "/" } else { "" };
         let mut parts = self.folders.clone();
@@ -106,8 +112,11 @@ mod tests {
     fn a_place_has_folders_and_a_name() {
         let found = place("a//b%2Fc/d.wav").unwrap();
         assert_eq!((found.path().as_str(), found.absolute), ("a/b%2Fc/d.wav", false));
+        assert_eq!(found.folder_paths().collect::<Vec<_>>(), ["a", "a/b%2Fc"]);
         let found = place("/a/d").unwrap();
         assert_eq!((found.path().as_str(), found.absolute), ("/a/d", true));
+        assert_eq!(found.folder_paths().collect::<Vec<_>>(), ["/a"]);
+        assert_eq!(place("d").unwrap().folder_paths().count(), 0);
         for nowhere in ["", "/", "a/", "../a", "a/./b"] {
             assert_eq!(place(nowhere), Err(ErrorKind::Invalid), "{nowhere}");
         }

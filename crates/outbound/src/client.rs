@@ -1,16 +1,19 @@
 //! The one HTTP client of the program: connections are pooled, checked by the policy, and watched for standing still.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::{Method, header};
+use tokio::net::TcpStream;
 
 use crate::error::{Error, ErrorKind};
 use crate::policy::Policy;
 use crate::redact;
 use crate::resolver::{Lookup, Resolver, system};
+use crate::tls::Trust;
 use crate::transfer::{Body, Progress, Request, Response};
 
 /// Bytes that may lie in buffers between us and a slow line after the last was handed over.
@@ -41,6 +44,7 @@ pub struct Client {
     pooled: reqwest::Client,
     fresh: reqwest::Client,
     policy: Arc<Policy>,
+    lookup: Lookup,
     timeouts: Timeouts,
 }
 
@@ -87,7 +91,7 @@ impl Client {
             });
             built.map_err(|error| Error::of(error, "setting up the client"))
         };
-        Ok(Self { pooled: build(usize::MAX)?, fresh: build(0)?, policy, timeouts })
+        Ok(Self { pooled: build(usize::MAX)?, fresh: build(0)?, policy, lookup, timeouts })
     }
 
     /// The policy that holds for every request.
@@ -100,6 +104,37 @@ impl Client {
     #[must_use]
     pub fn timeouts(&self) -> Timeouts {
         self.timeouts
+    }
+
+    /// A bare connection, for what does not speak HTTP. The policy judges the host, and each address that its name leads to.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Denied`], [`ErrorKind::Resolve`], [`ErrorKind::Connect`] or [`ErrorKind::Timeout`].
+    pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Error> {
+        let connecting = crate::stream::connect(&self.policy, &self.lookup, host, port);
+        match tokio::time::timeout(self.timeouts.connect, connecting).await {
+            Ok(connected) => connected,
+            Err(_) => Err(Error::new(ErrorKind::Timeout, format!("{host}:{port}"))),
+        }
+    }
+
+    /// The addresses of a host that may be reached, for those who make the connection themselves.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Denied`] when there are none but forbidden ones, [`ErrorKind::Resolve`] when there are none.
+    pub async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
+        crate::stream::addresses(&self.policy, &self.lookup, host, port).await
+    }
+
+    /// What a TLS connection needs beside the bare one.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Tls`] when it cannot be set up at all.
+    pub fn tls(&self, trust: Trust) -> Result<Arc<rustls::ClientConfig>, Error> {
+        crate::tls::config(trust)
     }
 
     /// Sends a request once and gives back the answer, whatever its status; redirects are answers too.

@@ -9,6 +9,8 @@
 //! * **A stuck transfer ends, a slow one does not.** There is no limit on the whole; there is one on standing still.
 //! * **Nothing secret leaves in an error.** URLs in errors are [redacted](redact), and credentials are in no `Debug`.
 //!
+//! What does not speak HTTP gets a bare connection ([`Client::connect`]) under the same rules.
+//!
 //! Used by `attachments` and by whatever else speaks HTTP. Knows nothing of storage, documents or accounts.
 
 mod client;
@@ -16,12 +18,15 @@ mod error;
 mod policy;
 mod redirect;
 mod resolver;
+mod stream;
+mod tls;
 mod transfer;
 
 pub use client::{Client, Timeouts};
 pub use error::{Error, ErrorKind};
 pub use policy::Policy;
 pub use redirect::Trail;
+pub use tls::Trust;
 pub use transfer::{Body, Request, Response};
 
 use url::Url;

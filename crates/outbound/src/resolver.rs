@@ -46,7 +46,7 @@ impl Resolve for Resolver {
 }
 
 /// The addresses that may be reached. The forbidden ones among them are as if they had not been found.
-fn permitted(policy: &Policy, host: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Error> {
+pub(crate) fn permitted(policy: &Policy, host: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Error> {
     if found.is_empty() {
         return Err(Error::new(ErrorKind::Resolve, host));
     }

@@ -13,6 +13,8 @@ use serde_json::{Map, Value, json};
 use testkit::{Fault, Faults, HttpStore, S3Server};
 
 pub mod filesystem;
+pub mod sftp;
+pub mod webdav;
 
 pub const ACCOUNT: &str = "0123456789abcdef0123456789abcdef";
 /// Stands in every credential of every fixture: it must never be printed.
@@ -81,18 +83,21 @@ pub enum Trouble {
 }
 
 /// The kinds that have a fixture, also where a server for it is missing on this machine.
-pub const COVERED: &[&str] = &["s3", "http", "filesystem"];
+pub const COVERED: &[&str] = &["s3", "http", "filesystem", "webdav", "sftp"];
 
 /// One fixture at least for every kind whose server is on this machine.
 pub fn all() -> Vec<Box<dyn Fixture>> {
-    vec![
+    let mut all: Vec<Box<dyn Fixture>> = vec![
         Box::new(filesystem::Filesystem::start()),
         Box::new(S3::start()),
         Box::new(Http::start("http", json!({"verb": "put"}))),
         Box::new(Http::start("http with ranges", json!({"verb": "POST"}))),
         Box::new(Http::start("http with forms", json!({"verb": "post", "send_multipart": true}))),
         Box::new(Http::start("http with forms of base64", json!({"send_multipart": true, "base64_encode_data": true}))),
-    ]
+    ];
+    all.extend(sftp::Sftp::start().map(|fixture| Box::new(fixture) as Box<dyn Fixture>));
+    all.extend(webdav::Webdav::start().map(|fixture| Box::new(fixture) as Box<dyn Fixture>));
+    all
 }
 
 pub struct S3 {

@@ -13,4 +13,6 @@ mod http;
 mod large;
 mod promises;
 mod s3;
+mod sftp;
 mod troubles;
+mod webdav;

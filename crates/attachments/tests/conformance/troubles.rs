@@ -12,8 +12,9 @@ use crate::fixture::{Fixture, Trouble, all, audio, client, key, noise, open, pla
 /// The fixtures that have no such trouble.
 fn spared(trouble: Trouble) -> &'static [&'static str] {
     match trouble {
-        Trouble::Busy | Trouble::Full | Trouble::OutOfOrder => &["filesystem"],
-        Trouble::Swallowed | Trouble::Changed | Trouble::Cut | Trouble::Silent => &["filesystem"],
+        Trouble::Busy | Trouble::Full | Trouble::OutOfOrder => &["filesystem", "sftp"],
+        Trouble::Swallowed | Trouble::Changed => &["filesystem", "sftp"],
+        Trouble::Cut | Trouble::Silent => &["filesystem"],
     }
 }
 

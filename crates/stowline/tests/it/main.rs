@@ -9,6 +9,7 @@ mod crash;
 mod delivery;
 mod faxes;
 mod fixture;
+mod handlers;
 mod http_handler;
 mod incoming;
 mod ingest;
