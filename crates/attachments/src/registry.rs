@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::Handler;
 use crate::error::Error;
-use crate::handlers::{filesystem, http, s3, sftp, webdav};
+use crate::handlers::{filesystem, ftp, http, s3, sftp, webdav};
 use crate::location::{Arg, Field};
 
 /// How a handler is opened: with settings, and the client by which it goes out.
@@ -71,6 +71,14 @@ const KINDS: &[Kind] = &[
         destination: sftp::destination,
         default_fields: account_owner_id_attachment,
         secrets: &["password", "private_key", "passphrase"],
+    },
+    Kind {
+        name: "ftp",
+        schema: include_str!("../schemas/storage.attachment.ftp.json"),
+        open: ftp::open,
+        destination: ftp::destination,
+        default_fields: account_owner_id_attachment,
+        secrets: &["password"],
     },
 ];
 
@@ -153,6 +161,8 @@ mod tests {
             ("http", json!({"url": "http://h/", "verb": "patch"}), "verb enum"),
             ("filesystem", json!({}), "root required"),
             ("filesystem", json!({"root": "srv/recordings"}), "root pattern"),
+            ("ftp", json!({"url": "http://h/"}), "url pattern"),
+            ("ftp", json!({"url": "ftp://h/", "certificate": "abc"}), "certificate pattern"),
             ("sftp", json!({"host": "h"}), "username required"),
             ("sftp", json!({"host": "h", "username": "u", "host_key": "aa:bb"}), "host_key pattern"),
             ("webdav", json!({"url": "http://h/?a=b"}), "url pattern"),

@@ -5,7 +5,7 @@
 //! * [`IngestStore`]: an ingest endpoint, as those who upload to it see it.
 //! * [`FaultProxy`]: stands before either (or before anything that speaks HTTP) and follows a script of [`Fault`]s.
 //! * [`ImpairedCall`]: a bad network between a caller and a SIP server: loss, duplicates, reordering, jitter, by a seed.
-//! * [`WebdavServer`] (nginx) and [`SshServer`] (OpenSSH): real servers as processes, where the system has them.
+//! * [`WebdavServer`] (nginx), [`SshServer`] (OpenSSH) and [`FtpServer`] (pyftpdlib): real servers as processes, where the system has them.
 //! * [`Line`]: stands before anything that speaks TCP, and is cut, goes silent, or is taken away.
 //! * [`Program`]: the `stowline` binary with a data folder of its own; killed, stopped and started again at will.
 //! * [`Api`]: a client of the REST API; [`Answer`]: what came back.
@@ -43,7 +43,7 @@ pub use installed::has_program;
 pub use line::Line;
 pub use program::{Program, ProgramBuilder, find_binary};
 pub use s3_server::{S3Builder, S3Server};
-pub use servers::{SshServer, WebdavServer};
+pub use servers::{FtpServer, SshServer, WebdavServer};
 pub use wire::{Faults, Seen};
 
 /// Five seconds of real speech: 8 kHz, 16 bit, mono WAV, 83,644 bytes. How it was made stands in `assets/README.md`.

@@ -1,10 +1,13 @@
-//! Real servers of the system, each a process of its own on a free loopback port with a folder of its own: nginx for WebDAV, OpenSSH for SFTP.
+//! Real servers of the system, each a process of its own on a free loopback port with a folder of its own: nginx for WebDAV, OpenSSH for SFTP,
+//! pyftpdlib for FTP.
 //!
 //! A server is there when it takes connections; it ends with the value that stands for it.
 
+mod ftp;
 mod ssh;
 mod webdav;
 
+pub use ftp::FtpServer;
 pub use ssh::SshServer;
 pub use webdav::WebdavServer;
 

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use testkit::{Fault, Faults, HttpStore, S3Server};
 
 pub mod filesystem;
+pub mod ftp;
 pub mod sftp;
 pub mod webdav;
 
@@ -83,7 +84,7 @@ pub enum Trouble {
 }
 
 /// The kinds that have a fixture, also where a server for it is missing on this machine.
-pub const COVERED: &[&str] = &["s3", "http", "filesystem", "webdav", "sftp"];
+pub const COVERED: &[&str] = &["s3", "http", "filesystem", "webdav", "sftp", "ftp"];
 
 /// One fixture at least for every kind whose server is on this machine.
 pub fn all() -> Vec<Box<dyn Fixture>> {
@@ -95,9 +96,15 @@ pub fn all() -> Vec<Box<dyn Fixture>> {
         Box::new(Http::start("http with forms", json!({"verb": "post", "send_multipart": true}))),
         Box::new(Http::start("http with forms of base64", json!({"send_multipart": true, "base64_encode_data": true}))),
     ];
-    all.extend(sftp::Sftp::start().map(|fixture| Box::new(fixture) as Box<dyn Fixture>));
-    all.extend(webdav::Webdav::start().map(|fixture| Box::new(fixture) as Box<dyn Fixture>));
+    all.extend(boxed(webdav::Webdav::start()));
+    all.extend(boxed(sftp::Sftp::start()));
+    all.extend(boxed(ftp::Ftp::start("none")));
+    all.extend(boxed(ftp::Ftp::start("explicit")));
     all
+}
+
+fn boxed(fixture: Option<impl Fixture + 'static>) -> Option<Box<dyn Fixture>> {
+    fixture.map(|fixture| Box::new(fixture) as Box<dyn Fixture>)
 }
 
 pub struct S3 {

@@ -8,6 +8,7 @@
 
 mod filesystem;
 mod fixture;
+mod ftp;
 mod hostile;
 mod http;
 mod large;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use testkit::{SshServer, VOICEMAIL_WAV, WebdavServer};
+use testkit::{FtpServer, SshServer, VOICEMAIL_WAV, WebdavServer};
 
 use super::fixture::{CONFIG, HANDLER, Platform};
 
@@ -92,4 +92,19 @@ async fn sftp_keeps_messages_on_a_server() {
         (with("host", Value::from("10.1.2.3")), "egress"),
     ];
     walk(&platform, "sftp", &with("read_back", Value::from(true)), &server.files(), &wrong).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ftp_keeps_messages_on_a_server_behind_tls() {
+    let Some(server) = FtpServer::start("explicit", "me", "hunter2", "the handler ftp, end to end") else { return };
+    let platform = Platform::start().await;
+    let url = format!("ftpes://me:hunter2@{}", server.address());
+    let certificate = server.certificate();
+    let wrong = [
+        (json!({"url": url}), "check certificate"),
+        (json!({"url": url, "password": "hunter22", "certificate": certificate}), "Authentication failed"),
+        (json!({"url": "ftp://me:hunter2@10.1.2.3", "certificate": certificate}), "egress"),
+        (json!({"url": "http://h/"}), "url"),
+    ];
+    walk(&platform, "ftp", &json!({"url": url, "certificate": certificate}), &server.files(), &wrong).await;
 }
