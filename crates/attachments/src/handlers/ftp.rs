@@ -73,7 +73,7 @@ impl Handler for Ftp {
             self.wire.keep(ftp);
             return Ok(receipt(Assurance::ReadBack));
         }
-        self.store(&mut ftp, &place, &unfinished, payload).await?;
+        self.store(&mut ftp, &unfinished, payload).await?;
         let assurance = match self.check(&mut ftp, &unfinished, payload).await {
             Ok(assurance) => assurance,
             Err(error) => {
@@ -138,20 +138,15 @@ impl Ftp {
     }
 
     /// Stores the payload under a temporary name, and makes the folders where they are missing.
-    async fn store(
-        &self,
-        ftp: &mut AsyncRustlsFtpStream,
-        place: &Place,
-        path: &str,
-        payload: &Payload,
-    ) -> Result<(), Error> {
+    async fn store(&self, ftp: &mut AsyncRustlsFtpStream, path: &str, payload: &Payload) -> Result<(), Error> {
         let failed = |error| self.wire.failed(Operation::Put, error);
         let mut upload = match self.begin(ftp, path).await {
             // Which of its three words a server has for a folder that is missing nobody knows.
             Err(FtpError::UnexpectedResponse(answer)) if matches!(answer.status.code(), 450 | 550 | 553) => {
-                for folder in place.folder_paths() {
+                // The folder that the URL names may be missing too.
+                for (slash, _) in path.match_indices('/').filter(|(at, _)| *at > 0) {
                     // That it is there already is no failure: storing will tell.
-                    let _ = ftp.mkdir(self.path(&folder)).await;
+                    let _ = ftp.mkdir(&path[..slash]).await;
                 }
                 self.begin(ftp, path).await.map_err(failed).map_err(|error| match error.kind() {
                     ErrorKind::NotFound => self.unmade(error),

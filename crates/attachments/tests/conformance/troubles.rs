@@ -35,7 +35,9 @@ async fn put(fixture: &dyn Fixture, handler: &Arc<dyn Handler>, length: usize) -
 /// The trouble is over, and the same put succeeds and leaves one object.
 async fn ends_well(fixture: &dyn Fixture, handler: &Arc<dyn Handler>, length: usize) {
     fixture.relieve();
-    let receipt = put(fixture, handler, length).await.unwrap_or_else(|error| panic!("{}: {error:?}", fixture.name()));
+    let done = put(fixture, handler, length).await;
+    assert!(done.is_ok(), "{}: {done:?}", fixture.name());
+    let receipt = done.unwrap();
     assert!(fixture.objects() == [noise(length)], "{}: {} objects", fixture.name(), fixture.objects().len());
     let body = handler.fetch(&receipt, None, &Value::Null).await.unwrap();
     assert!(read(body).await.unwrap() == noise(length), "{}", fixture.name());

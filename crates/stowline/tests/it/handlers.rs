@@ -34,7 +34,9 @@ async fn walk(platform: &Platform, kind: &str, settings: &Value, folder: &Path, 
     let mailbox = platform.mailbox().await;
     let message = platform.voicemail(&mailbox).await;
     platform.until_delivered().await;
-    let [file] = &files(folder)[..] else { panic!("{kind}: one file: {:?}", files(folder)) };
+    let found = files(folder);
+    assert_eq!(found.len(), 1, "{kind}: {found:?}");
+    let file = &found[0];
     assert!(std::fs::read(file).unwrap() == VOICEMAIL_WAV, "{kind}");
     assert!(file.to_string_lossy().contains(&message), "{kind}: {file:?}");
     let raw = format!("{mailbox}/messages/{message}/raw");

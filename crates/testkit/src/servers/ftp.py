@@ -49,8 +49,8 @@ def certificate():
 class Cut:
     """A data connection that ends in the middle, the other one with it."""
 
-    def handle_read(self):
-        super().handle_read()
+    def handle_read_event(self):
+        super().handle_read_event()
         if trouble() == "cut" and self.tot_bytes_received > 100_000:
             channel = self.cmd_channel
             self.close()

@@ -103,9 +103,10 @@ impl Wire {
         let mut ftp = greeted.map_err(|_| self.told(operation, ErrorKind::Timeout, None, ""))??;
         let failed = |error| self.failed(operation, error);
         let (user, password) = (self.server.username.as_str(), self.server.password.reveal());
-        ftp.login(user, password)
-            .await
-            .map_err(|error| self.failed(operation, error).because("check username and password"))?;
+        ftp.login(user, password).await.map_err(|error| match self.failed(operation, error) {
+            error if error.kind() == ErrorKind::Refused => error.because("check username and password"),
+            error => error,
+        })?;
         ftp.transfer_type(FileType::Binary).await.map_err(failed)?;
         ftp.set_passive_nat_workaround(true);
         ftp.set_mode(if self.old.load(Ordering::Relaxed) { Mode::Passive } else { Mode::ExtendedPassive });
@@ -218,6 +219,7 @@ fn meaning(code: u32, text: &str) -> (ErrorKind, &'static str) {
         450 => (ErrorKind::Throttled, "the file is busy"),
         452 | 552 => (ErrorKind::Full, "the disk or our quota there is used up"),
         400..=499 => (ErrorKind::Unavailable, ""),
+        500.. if says(&["tls", "ssl"]) => (ErrorKind::Rejected, "check tls"),
         521 | 522 | 533 | 534 => (ErrorKind::Rejected, "the server wants another kind of TLS: check tls"),
         550 | 553 if says(&["permission", "denied", "not allowed", "privilege", "read-only"]) => {
             (ErrorKind::Refused, "check the rights of username in the folder")
@@ -247,6 +249,7 @@ mod tests {
             (552, "552 Quota exceeded", ErrorKind::Full),
             (553, "553 Could not create file.", ErrorKind::Rejected),
             (522, "522 SSL connection failed: session reuse required", ErrorKind::Rejected),
+            (550, "550 SSL/TLS required on the control channel.", ErrorKind::Rejected),
             (502, "502 Command not implemented.", ErrorKind::Rejected),
         ] {
             assert_eq!(meaning(code, text).0, kind, "{text}");
