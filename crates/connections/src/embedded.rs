@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
 use crate::recent::{Found, Recent, Stale};
-use crate::{Claim, Cursor, Document, Draft, Error, ErrorKind, Order, Page, Query, Revision};
+use crate::{Claim, Cursor, Document, Draft, Error, ErrorKind, Order, Page, Query, Revision, Tally};
 
 mod schema;
 mod stored;
@@ -332,6 +332,39 @@ impl Embedded {
             )?;
             let rows = statement.query_map(params![database, doc_type, parent, path, from], |row| {
                 Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()))
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Counts the members of the object in the field `each` of all documents of a database, and sums up what stands at `sum` in them: by the
+    /// documents' type and by the texts at the paths `by` (such as `$.state`) in a member.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`].
+    pub async fn tally(
+        &self,
+        database: &Database,
+        each: &'static str,
+        by: &'static [&'static str],
+        sum: &'static str,
+    ) -> Result<Vec<Tally>, Error> {
+        let database = database.name();
+        self.read(move |connection| {
+            let columns: String = by.iter().map(|path| format!(", json_extract(member.value, '{path}')")).collect();
+            let group: Vec<String> = (1..=by.len() + 1).map(|column| column.to_string()).collect();
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT documents.type{columns}, count(*), sum(coalesce(json_extract(member.value, '{sum}'), 0))
+                 FROM documents, json_each(documents.body, '$.{each}') AS member
+                 WHERE documents.db = ?1 AND documents.deleted = 0 GROUP BY {}",
+                group.join(", ")
+            ))?;
+            let rows = statement.query_map(params![database], |row| {
+                let texts = (1..=by.len()).map(|column| row.get(column)).collect::<Result<_, _>>()?;
+                let number = |column: usize| Ok::<_, rusqlite::Error>(row.get::<_, i64>(column)?.unsigned_abs());
+                let (count, sum) = (number(by.len() + 1)?, number(by.len() + 2)?);
+                Ok(Tally { doc_type: row.get(0)?, by: texts, count, sum })
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
         })

@@ -25,4 +25,4 @@ mod recent;
 pub use document::{Claim, Document, Draft, Revision};
 pub use embedded::{Change, Embedded, Known, Stored};
 pub use error::{Error, ErrorKind};
-pub use list::{Cursor, Order, Page, Query};
+pub use list::{Cursor, Order, Page, Query, Tally};

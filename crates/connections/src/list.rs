@@ -70,3 +70,16 @@ pub struct Page {
     /// Where the next page begins; none when this one is the last.
     pub next: Option<Cursor>,
 }
+
+/// How many things there are of a kind, and how much of something they are together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tally {
+    /// The type of the documents that they stand in.
+    pub doc_type: String,
+    /// What they were told apart by, as it was asked.
+    pub by: Vec<Option<String>>,
+    /// How many.
+    pub count: u64,
+    /// What was summed up.
+    pub sum: u64,
+}

@@ -17,11 +17,12 @@ use futures_util::future::BoxFuture;
 use http::{HeaderValue, Method, StatusCode};
 
 use crate::app::ingest_keys::Scope;
-use crate::app::{App, Error, accounts, auth};
+use crate::app::{App, Error, accounts, audit as trail, auth};
 use plan::AccountId;
 
 pub mod accept;
 pub mod account;
+pub mod audit;
 pub mod authentication;
 pub mod call;
 pub mod cdr;
@@ -31,6 +32,7 @@ pub mod drain;
 pub mod envelope;
 pub mod error;
 pub mod fax;
+pub mod handler_errors;
 pub mod health;
 pub mod ingest;
 pub mod ingest_key;
@@ -112,6 +114,17 @@ impl Verb {
         }
     }
 
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Put => "PUT",
+            Self::Post => "POST",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+
     /// The verb with this name, in any case.
     pub fn named(name: &str) -> Option<Self> {
         match name.to_ascii_uppercase().as_str() {
@@ -174,6 +187,8 @@ pub const ROUTES: &[Route] = routes! {
     Get    "accounts/{account}/storage/deliveries" StorageChange deliveries::list;
     Post   "accounts/{account}/storage/deliveries" StorageChange deliveries::act;
 
+    Get    "accounts/{account}/storage/usage" StorageChange storage::usage;
+    Get    "accounts/{account}/storage/audit" StorageChange audit::list;
     Get    "accounts/{account}/storage/explain" StorageRead storage::explain::explain;
     Post   "accounts/{account}/storage/dry_run" StorageChange storage::explain::dry_run;
     Get    "accounts/{account}/storage/retired" StorageChange storage::retired::list;
@@ -202,6 +217,7 @@ pub const ROUTES: &[Route] = routes! {
     Post   "storage" SuperAdmin storage::replace;
     Patch  "storage" SuperAdmin storage::patch;
     Delete "storage" SuperAdmin storage::remove;
+    Get    "storage/audit" SuperAdmin audit::list;
     Get    "storage/explain" SuperAdmin storage::explain::explain;
     Post   "storage/dry_run" SuperAdmin storage::explain::dry_run;
     Get    "storage/retired" SuperAdmin storage::retired::list;
@@ -215,6 +231,10 @@ pub const ROUTES: &[Route] = routes! {
     Post   "storage/plans/{plan}" SuperAdmin storage::replace;
     Patch  "storage/plans/{plan}" SuperAdmin storage::patch;
     Delete "storage/plans/{plan}" SuperAdmin storage::remove;
+
+    Get    "accounts/{account}/att_handlers_errors" Admin handler_errors::list;
+    Get    "accounts/{account}/att_handlers_errors/handler/{handler}" Admin handler_errors::of_handler;
+    Get    "accounts/{account}/att_handlers_errors/{error}" Admin handler_errors::read;
 
     Get    "accounts/{account}/vmboxes" Member vmbox::list;
     Put    "accounts/{account}/vmboxes" Admin vmbox::create;
@@ -392,16 +412,30 @@ async fn run(app: Arc<App>, about: &mut envelope::About, call: &mut Call) -> Res
     call.params = params;
     if let Some(id) = call.params.iter().find(|(name, _)| *name == "account").map(|(_, id)| id.clone()) {
         let id = AccountId::parse(&id).map_err(|_| Fault::malformed_account(&id))?;
-        let account = accounts::get(&app, &id).await?;
-        permit(route.access, call, &account)?;
-        call.account = Some(account);
-    } else if route.access == Access::SuperAdmin && !call.caller()?.is_super_admin() {
-        return Err(Error::Forbidden.into());
+        call.account = Some(accounts::get(&app, &id).await?);
     }
+    let deed = audit::deed(route, call);
+    if let Err(refused) = permit(route.access, call) {
+        if let (Some(deed), Some(caller)) = (&deed, &call.caller) {
+            trail::refuse(&app, deed, caller, audit::end(&Err(Error::Forbidden.into()))).await;
+        }
+        return Err(refused.into());
+    }
+    let begun = match (deed.filter(|_| audit::changes(route)), &call.caller) {
+        (Some(deed), Some(caller)) => Some(trail::begin(&app, &deed, caller).await?),
+        _ => None,
+    };
+    let outcome = serve_route(app.clone(), route, std::mem::take(call)).await;
+    if let Some(begun) = begun {
+        trail::end(&app, begun, audit::end(&outcome)).await;
+    }
+    outcome
+}
+
+async fn serve_route(app: Arc<App>, route: &Route, call: Call) -> Result<Reply, Fault> {
     if let Some(upload) = call.upload.as_ref().filter(|_| !route.files) {
         return Err(Fault::unsupported_media_type(&upload.content_type));
     }
-    let call = std::mem::take(call);
     (route.endpoint)(app, call).await
 }
 
@@ -424,7 +458,11 @@ async fn run_for_switch(
     (route.endpoint)(app, std::mem::take(call)).await
 }
 
-fn permit(access: Access, call: &Call, account: &accounts::Account) -> Result<(), Error> {
+fn permit(access: Access, call: &Call) -> Result<(), Error> {
+    let Some(account) = &call.account else {
+        let refused = access == Access::SuperAdmin && !call.caller()?.is_super_admin();
+        return if refused { Err(Error::Forbidden) } else { Ok(()) };
+    };
     let Some(caller) = &call.caller else { return Err(Error::Unauthenticated) };
     let may = match access {
         Access::Open | Access::Authenticated => true,

@@ -73,6 +73,14 @@ impl Reply {
         self.with(|data| data.location = Some(location))
     }
 
+    /// The revision that it shows.
+    pub(super) fn revision_text(&self) -> Option<String> {
+        match self {
+            Self::Data(data) => data.revision.clone(),
+            Self::Raw(_) | Self::NotModified(_) => None,
+        }
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Data)) -> Self {
         if let Self::Data(data) = &mut self {
             change(data);

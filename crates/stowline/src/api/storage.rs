@@ -10,11 +10,11 @@ use serde_json::{Map, Value};
 
 use super::account::deleted;
 use super::error::Fault;
-use super::list::Paging;
+use super::list::{self, Paging};
 use super::{Call, Reply};
 use crate::app::storage_documents::{self as documents, Scope, Stored, Wish};
 use crate::app::switches::{self, Switch};
-use crate::app::{App, Error, secrets, users};
+use crate::app::{App, Error, secrets, usage as counted, users};
 
 pub mod explain;
 pub mod retired;
@@ -158,4 +158,11 @@ pub async fn create_plan(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let stored = documents::create(&app, &scope, call.data.clone(), &wish(&call)).await?;
     let reply = Reply::created(shown(&app, &call, stored.public)?).revision(stored.revision);
     Ok(reply.at(scope.id().to_owned()))
+}
+
+/// `GET …/usage`: attachments and bytes by handler and type, in the months of a span of time.
+pub async fn usage(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    on(&app).await?;
+    let span = list::span(&app, &call)?;
+    Ok(Reply::ok(counted::usage(&app, call.account()?, span).await?))
 }

@@ -57,7 +57,7 @@ pub struct Wish {
 }
 
 /// The database of storage documents.
-pub(super) fn system_data() -> Database {
+pub(crate) fn system_data() -> Database {
     Database::Named("system_data".into())
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{PutAttachment, failed, park, postpone};
 use crate::app::attachment::{Area, Place, attachment_of, files, note_stored};
-use crate::app::{App, Error, dataplans, discard};
+use crate::app::{App, Error, dataplans, discard, handler_errors};
 use plan::Database;
 
 /// How often other bytes than ours may be found at the destination before a person should look.
@@ -20,6 +20,7 @@ pub(super) async fn run(app: &App, job: &Job, put: PutAttachment) -> Outcome {
                 account.id = %put.account, handler.id = %put.handler_id, handler.kind = %put.handler,
                 attempt = job.attempts + 1, error = %error, "a delivery failed and waits"
             );
+            handler_errors::note(app, job, &put, &error).await;
             if error.kind() == ErrorKind::Mismatch && job.attempts >= MISMATCHES && mismatched(job) {
                 return park("mismatch", error.to_string());
             }

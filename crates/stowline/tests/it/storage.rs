@@ -1,11 +1,13 @@
 //! `/v2/accounts/{id}/storage`: verbs, envelope, revisions, conditions, schemas, references, the probe.
 
+mod catalogue;
 mod explain;
 mod in_force;
 mod locks;
 mod matrix;
 mod retirement;
 mod scopes;
+mod trail;
 
 use serde_json::{Value, json};
 use testkit::{Fault, HttpStore};
