@@ -13,6 +13,7 @@
 //!
 //! Every channel variable stands in `custom_channel_vars`, apart from session descriptions and custom SIP headers, which have fields of their own.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
@@ -25,7 +26,7 @@ mod report;
 pub(crate) use report::Report;
 
 /// Facts by name.
-pub(crate) type Texts = BTreeMap<String, String>;
+pub(crate) type Texts<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
 
 /// Variables with a field of their own that is no fact but a document.
 const DESCRIPTIONS: &[&str] = &[
@@ -41,7 +42,7 @@ const DESCRIPTIONS: &[&str] = &[
 const HEADER_PREFIXES: &[&str] = &["sip_h_", "sip_rh_", "sip_ph_", "sip_bye_h_"];
 
 /// The leg that a report is of.
-pub(crate) fn leg(report: &Report) -> Result<Record, Error> {
+pub(crate) fn leg(report: &Report<'_>) -> Result<Record, Error> {
     let Some(call_id) = report.first(&["sip_call_id", "uuid", "call_uuid"]).or_else(|| report.of_profile(&["uuid"]))
     else {
         return Err(Error::NoCallId);
@@ -72,7 +73,7 @@ pub(crate) fn leg(report: &Report) -> Result<Record, Error> {
 }
 
 /// A leg of a loopback channel stands between two others and tells nothing of its own, unless it failed.
-fn is_helper(report: &Report) -> bool {
+fn is_helper(report: &Report<'_>) -> bool {
     let name = report.first(&["channel_name"]).or_else(|| report.of_profile(&["chan_name"]));
     let loopback = name.is_some_and(|name| name.starts_with("loopback/"))
         || report.variables.contains_key("other_loopback_leg_uuid")
@@ -80,7 +81,7 @@ fn is_helper(report: &Report) -> bool {
     loopback && report.first(&["hangup_cause"]).is_none_or(|cause| cause.starts_with("NORMAL"))
 }
 
-fn who(report: &Report, leg: &mut Leg) {
+fn who(report: &Report<'_>, leg: &mut Leg) {
     let called = || report.of_profile(&["callee_id_number", "destination_number"]);
     leg.set(
         "caller_id_name",
@@ -130,11 +131,11 @@ fn who(report: &Report, leg: &mut Leg) {
     leg.set("media_server", report.switchname.as_deref());
 }
 
-fn when(report: &Report, leg: &mut Leg) {
-    let moment = |name: &str| report.times.get(name).filter(|time| *time != "0");
-    let created = moment("created_time").map(String::as_str).or_else(|| report.first(&["start_uepoch"]));
+fn when(report: &Report<'_>, leg: &mut Leg) {
+    let moment = |name: &str| report.times.get(name).map(|time| &**time).filter(|time| *time != "0");
+    let created = moment("created_time").or_else(|| report.first(&["start_uepoch"]));
     leg.set("channel_created_time", created);
-    leg.set("timestamp", report.first(&["end_epoch"]).or_else(|| moment("hangup_time").map(String::as_str)));
+    leg.set("timestamp", report.first(&["end_epoch"]).or_else(|| moment("hangup_time")));
     leg.set("duration_seconds", report.first(&["duration"]));
     leg.set("billing_seconds", report.first(&["billsec"]));
     leg.set(
@@ -149,8 +150,8 @@ fn when(report: &Report, leg: &mut Leg) {
     leg.set("interaction_key", report.first(&["call_uuid", "uuid"]).or_else(|| report.of_profile(&["uuid"])));
 }
 
-fn how(report: &Report, leg: &mut Leg) {
-    let direction = report.channel.get("direction").map(String::as_str).or_else(|| report.first(&["direction"]));
+fn how(report: &Report<'_>, leg: &mut Leg) {
+    let direction = report.channel.get("direction").map(|way| &**way).or_else(|| report.first(&["direction"]));
     leg.set("call_direction", direction);
     leg.set("hangup_cause", report.first(&["hangup_cause"]));
     let code = report.first(&["proto_specific_hangup_cause"]).map(str::to_owned);
@@ -160,7 +161,7 @@ fn how(report: &Report, leg: &mut Leg) {
     leg.set("remote_sdp", report.first(&["switch_r_sdp", "rtp_remote_sdp_str", "sip_remote_sdp_str"]));
 }
 
-fn other_leg(report: &Report, leg: &mut Leg) {
+fn other_leg(report: &Report<'_>, leg: &mut Leg) {
     leg.set("other_leg_call_id", report.first(&["bridge_uuid", "signal_bond", "originator"]));
     let (other, direction) = match (report.originator.is_empty(), report.originatee.is_empty()) {
         (false, _) => (&report.originator, "inbound"),
@@ -173,7 +174,7 @@ fn other_leg(report: &Report, leg: &mut Leg) {
     leg.set("other_leg_destination_number", other.get("destination_number"));
 }
 
-fn fax(report: &Report, leg: &mut Leg) {
+fn fax(report: &Report<'_>, leg: &mut Leg) {
     for (field, variable) in [
         ("fax_success", "fax_success"),
         ("fax_result_code", "fax_result_code"),
@@ -190,17 +191,17 @@ fn fax(report: &Report, leg: &mut Leg) {
 }
 
 /// What stands under names of its own: headers, and all other variables.
-fn custom(report: &Report, leg: &mut Leg) {
+fn custom(report: &Report<'_>, leg: &mut Leg) {
     let mut headers = Map::new();
     let mut variables = Map::new();
     for (name, value) in &report.variables {
-        if DESCRIPTIONS.contains(&name.as_str()) || value.is_empty() {
+        if DESCRIPTIONS.contains(&&**name) || value.is_empty() {
             continue;
         }
         let kept = strike::variable(name, value).into_owned();
         match HEADER_PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)) {
             Some(header) if !header.is_empty() => headers.insert(header.to_owned(), kept.into()),
-            _ => variables.insert(name.clone(), kept.into()),
+            _ => variables.insert(name.as_ref().to_owned(), kept.into()),
         };
     }
     // What a channel received lies on the inbound one; on an outbound one it is what was sent.

@@ -220,6 +220,9 @@ pub(crate) fn read(kind: Kind, text: &str) -> Option<Value> {
 
 /// At most so many characters of a text.
 pub(crate) fn cut(text: &str, longest: usize) -> &str {
+    if text.len() <= longest {
+        return text;
+    }
     text.char_indices().nth(longest).map_or(text, |(end, _)| &text[..end])
 }
 

@@ -10,7 +10,8 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use regex::{Captures, Regex};
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use regex::{Captures, Regex, RegexSet};
 use serde_json::Value;
 
 /// What stands in place of a secret.
@@ -68,25 +69,54 @@ const PATTERNS: &[&str] = &[
     r"(?i)(?P<before>\binline:|a=ice-pwd:)\S+",
 ];
 
-static STRIKES: LazyLock<Result<Vec<Regex>, regex::Error>> =
-    LazyLock::new(|| PATTERNS.iter().map(|pattern| Regex::new(pattern)).collect());
+/// The patterns, and which of them a text fits at all: most fit none, and that is found out in one pass.
+struct Strikes {
+    each: Vec<Regex>,
+    any: RegexSet,
+}
+
+static STRIKES: LazyLock<Result<Strikes, regex::Error>> = LazyLock::new(|| {
+    let each = PATTERNS.iter().map(|pattern| Regex::new(pattern)).collect::<Result<_, _>>()?;
+    Ok(Strikes { each, any: RegexSet::new(PATTERNS)? })
+});
+
+static SECRET_PARTS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    let mut builder = AhoCorasick::builder();
+    builder.ascii_case_insensitive(true).kind(Some(AhoCorasickKind::DFA)).build(SECRET_NAMES).ok()
+});
 
 /// What of a text is kept, in characters: no variable says more, and who dials could make one say anything.
 const LONGEST: usize = 64 << 10;
 
 /// A secret stands behind one of these, or begins with one of our two beginnings: most texts hold neither, and are not searched.
-const SIGNS: &[char] = &['=', ':', '@', '%', '+', ' ', '\t', '\r', '\n'];
+const SIGNS: &[u8] = b"=:@%+ \t\r\n";
 const BEGINNINGS: &[&str] = &["ik_", "eyJ"];
+/// Which bytes are signs.
+const IS_SIGN: [bool; 256] = table(SIGNS);
+
+/// Which bytes are among these.
+pub(crate) const fn table(bytes: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < bytes.len() {
+        table[bytes[at] as usize] = true;
+        at += 1;
+    }
+    table
+}
 
 /// The text without its secrets, as much of it as is kept.
 pub fn text(text: &str) -> Cow<'_, str> {
-    let text = text.char_indices().nth(LONGEST).map_or(text, |(end, _)| &text[..end]);
-    if !text.contains(SIGNS) && !BEGINNINGS.iter().any(|begin| text.contains(begin)) {
+    let text = crate::leg::cut(text, LONGEST);
+    if !text.bytes().any(|byte| IS_SIGN[usize::from(byte)]) && !BEGINNINGS.iter().any(|begin| text.contains(begin)) {
         return text.into();
     }
     // Without patterns nobody could tell what is a secret; a test sees to it that they compile.
     let Ok(strikes) = &*STRIKES else { return MASK.into() };
-    strikes.iter().fold(Cow::Borrowed(text), |text, strike| match strike.replace_all(&text, struck) {
+    if !strikes.any.is_match(text) {
+        return text.into();
+    }
+    strikes.each.iter().fold(Cow::Borrowed(text), |text, strike| match strike.replace_all(&text, struck) {
         Cow::Borrowed(_) => text,
         Cow::Owned(changed) => changed.into(),
     })
@@ -99,9 +129,10 @@ fn struck(found: &Captures<'_>) -> String {
 
 /// True when a variable of this name holds a secret, whatever its value looks like.
 pub fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
     let last = name.rsplit(['_', '-', '.']).next().unwrap_or_default();
-    SECRET_NAMES.iter().any(|secret| name.contains(secret)) || SECRET_WORDS.contains(&last)
+    // Without the parts nobody could tell; a test sees to it that they are there.
+    let held = SECRET_PARTS.as_ref().is_none_or(|parts| parts.is_match(name));
+    held || SECRET_WORDS.iter().any(|word| last.eq_ignore_ascii_case(word))
 }
 
 /// What may be kept of a variable.
@@ -136,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_patterns_are_patterns() {
-        assert!(STRIKES.is_ok());
+        assert!(STRIKES.is_ok() && SECRET_PARTS.is_some());
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::freeswitch::Report;
 const DEEPEST: usize = 32;
 
 /// Reads a record.
-pub(crate) fn report(text: &str) -> Result<Report, Error> {
+pub(crate) fn report(text: &str) -> Result<Report<'static>, Error> {
     let mut reader = Reader::from_str(text);
     let config = reader.config_mut();
     config.check_end_names = false;
@@ -58,7 +58,7 @@ struct Reading {
     text: String,
     callflows: usize,
     is_record: bool,
-    report: Report,
+    report: Report<'static>,
 }
 
 impl Reading {
@@ -102,9 +102,9 @@ impl Reading {
 }
 
 /// The first of a name counts.
-fn insert(texts: &mut crate::freeswitch::Texts, name: &str, text: &str) {
+fn insert(texts: &mut crate::freeswitch::Texts<'_>, name: &str, text: &str) {
     if !text.trim().is_empty() {
-        texts.entry(name.to_owned()).or_insert_with(|| text.to_owned());
+        texts.entry(name.to_owned().into()).or_insert_with(|| text.to_owned().into());
     }
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use connections::Document;
 use futures_util::Stream;
 use serde_json::{Map, Value};
-use switches::{Leg, Record};
+use switches::{Leg, Part, Record};
 
 use super::received::{Received, Sent};
 use super::{App, Error, arrivals, cdrs, faxes, mailboxes, messages, recordings};
@@ -194,13 +194,14 @@ pub async fn record(app: &Arc<App>, account: &Account, body: &[u8]) -> Result<Re
     if leg.account_hints().first().is_some_and(|hint| hint.len() == 32 && *hint != account.id.as_ref()) {
         tracing::debug!(account.id = %account.id, "a call record names another account than its key's: the key's counts");
     }
-    let mut fields = owned(&leg, account);
-    let mut found = cdrs::record(app, account, fields.clone()).await?;
-    if !found.new && !is_same(&leg, &found.leg.document) {
+    let part = leg.part().cloned();
+    let mut found = cdrs::record(app, account, owned(leg, account)).await?;
+    if let Some(part) = part.filter(|part| !found.new && !is_same(part, &found.leg.document))
+        && let Ok(Record::Leg(leg)) = switches::read(body)
+    {
         // Another record has its call id, and is not it.
-        if let Some(part) = leg.part() {
-            fields.insert("call_id".into(), part.call_id.as_str().into());
-        }
+        let mut fields = owned(*leg, account);
+        fields.insert("call_id".into(), part.call_id.into());
         found = cdrs::record(app, account, fields).await?;
     }
     count("cdr", if found.new { "new" } else { "known" });
@@ -208,8 +209,8 @@ pub async fn record(app: &Arc<App>, account: &Account, body: &[u8]) -> Result<Re
 }
 
 /// The leg's fields, with the account that it belongs to.
-fn owned(leg: &Leg, account: &Account) -> Map<String, Value> {
-    let mut fields = leg.fields().clone();
+fn owned(leg: Leg, account: &Account) -> Map<String, Value> {
+    let mut fields = leg.into_fields();
     let variables = fields.entry("custom_channel_vars").or_insert_with(|| Map::new().into());
     if let Value::Object(variables) = variables {
         variables.insert("account_id".into(), account.id.as_ref().into());
@@ -217,9 +218,8 @@ fn owned(leg: &Leg, account: &Account) -> Map<String, Value> {
     fields
 }
 
-/// Whether a record that is stored is this leg's.
-fn is_same(leg: &Leg, stored: &Document) -> bool {
-    let Some(part) = leg.part() else { return true };
+/// Whether a record that is stored is this part's.
+fn is_same(part: &Part, stored: &Document) -> bool {
     let variables = stored.body.get("custom_channel_vars");
     let held = variables.and_then(|variables| variables.get(part.variable)).and_then(Value::as_str);
     held.is_none_or(|held| held == part.value)

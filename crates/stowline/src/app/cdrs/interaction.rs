@@ -75,7 +75,7 @@ pub(super) fn of(
     {
         return Ok(interaction);
     }
-    let key = hex::encode(&Sha256::digest(shared.unwrap_or(call_id))[..4]);
+    let key = hex::encode(&Sha256::digest(shared.unwrap_or(call_id))[..8]);
     // A key that a call of long ago holds stays with it.
     let claims = if holder.is_some() { Vec::new() } else { vec![claim] };
     Ok(Interaction { time: began, key, claims })
