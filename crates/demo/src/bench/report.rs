@@ -165,7 +165,7 @@ over the rounds, ratios are medians of the rounds' ratios.
   seconds after the start.
 - **routes**: the plan of an account out of the cache of 100,000, then from database and document type to its handler; accounts in an order
   that jumps through memory. Beside it: `HashMap<String, u64>::get` of as many entries with the same keys in the same order.
-- **ingest**: 100 connections PUT recordings of 100 MB at the same time with an ingest key, then all are delivered. The peak as for memory; the S3
+- **ingest**: 100 connections PUT messages of 100 MB at the same time with an ingest key, then all are delivered. The peak as for memory; the S3
   server's folder is in memory where there is room.
 - **cdrs**: what `mod_json_cdr` posts (JSON of 12 KB, each a leg of a call of its own) on 64 kept-alive connections, each answered 200 only when it is
   durable; all are counted afterwards. Beside it: an axum server in a process of its own that gives back the same bodies, on as many connections.
