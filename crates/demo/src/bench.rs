@@ -7,6 +7,7 @@
 //! Everything runs through the real program (release build) and its HTTP interface with its default configuration, but
 //! for what `docs/performance.md` names; only routes are measured in process, because nobody would see them over HTTP.
 
+pub mod api;
 pub mod calls;
 pub mod cdrs;
 pub mod delivery;
@@ -29,7 +30,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// The benchmarks by name, in the order in which they run.
-pub const NAMES: [&str; 7] = ["deposits", "delivery", "memory", "routes", "ingest", "cdrs", "calls"];
+pub const NAMES: [&str; 8] = ["deposits", "delivery", "memory", "routes", "ingest", "cdrs", "calls", "api"];
 
 /// Where and how the benchmarks run.
 #[derive(Debug)]
@@ -67,6 +68,7 @@ impl Bench {
             "delivery" => delivery::run(self, &room).await,
             "memory" => memory::run(self, &room).await,
             "routes" => routes::run(self),
+            "api" => api::run(self, &room).await,
             "ingest" => ingest::run(self, &room).await,
             "cdrs" => cdrs::run(self, &room).await,
             "calls" => calls::run(self, &room).await,

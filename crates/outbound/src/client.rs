@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use crate::error::{Error, ErrorKind};
 use crate::policy::Policy;
 use crate::redact;
-use crate::resolver::{Lookup, Resolver, system};
+use crate::resolver::{Lookup, Resolver, servers, system};
 use crate::tls::Trust;
 use crate::transfer::{Body, Progress, Request, Response};
 
@@ -65,6 +65,16 @@ impl Client {
     /// [`ErrorKind::Other`] when TLS cannot be set up at all.
     pub fn with_timeouts(policy: Arc<Policy>, timeouts: Timeouts) -> Result<Self, Error> {
         Self::with_lookup(policy, timeouts, system())
+    }
+
+    /// The same, and names are looked up by asking these DNS servers; as the machine does it when there are none.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Other`] when TLS or the resolver cannot be set up at all.
+    pub fn with_resolvers(policy: Arc<Policy>, timeouts: Timeouts, resolvers: &[SocketAddr]) -> Result<Self, Error> {
+        let lookup = if resolvers.is_empty() { system() } else { servers(resolvers)? };
+        Self::with_lookup(policy, timeouts, lookup)
     }
 
     pub(crate) fn with_lookup(policy: Arc<Policy>, timeouts: Timeouts, lookup: Lookup) -> Result<Self, Error> {

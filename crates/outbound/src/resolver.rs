@@ -2,12 +2,17 @@
 //!
 //! The client connects to what this module returns and to nothing else. A name that was harmless when it was looked at and
 //! is not when it is used is therefore refused: there is no second look-up between the judgement and the connection.
+//!
+//! Names are looked up as the machine does it, or by asking the DNS servers that an operator names.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use crate::error::{Error, ErrorKind};
@@ -19,6 +24,28 @@ pub(crate) type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec
 /// The machine's own look-up.
 pub(crate) fn system() -> Lookup {
     Arc::new(|host| Box::pin(async move { Ok(tokio::net::lookup_host((host, 0)).await?.collect()) }))
+}
+
+/// A look-up that asks these DNS servers and nobody else, `/etc/hosts` included.
+pub(crate) fn servers(servers: &[SocketAddr]) -> Result<Lookup, Error> {
+    let server = |address: &SocketAddr| {
+        let mut server = NameServerConfig::udp_and_tcp(address.ip());
+        server.connections.iter_mut().for_each(|connection| connection.port = address.port());
+        server
+    };
+    let config = ResolverConfig::from_name_servers(servers.iter().map(server).collect());
+    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    builder.options_mut().use_hosts_file = ResolveHosts::Never;
+    let resolver = builder.build().map_err(|error| Error::caused(ErrorKind::Other, "DNS servers", error))?;
+    let resolver = Arc::new(resolver);
+    Ok(Arc::new(move |host| {
+        let resolver = resolver.clone();
+        Box::pin(async move {
+            let found = resolver.lookup_ip(host).await.map_err(io::Error::other)?;
+            Ok(found.iter().map(|address| SocketAddr::new(address, 0)).collect())
+        })
+    }))
 }
 
 pub(crate) struct Resolver {

@@ -9,9 +9,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::Response;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Method, StatusCode};
@@ -32,12 +31,14 @@ pub mod drain;
 pub mod envelope;
 pub mod error;
 pub mod fax;
+pub mod faxbox;
 pub mod handler_errors;
 pub mod health;
 pub mod ingest;
 pub mod ingest_key;
 pub mod list;
 pub mod recording;
+pub mod schemas;
 pub mod sip_credential;
 pub mod storage;
 pub mod store_proxy;
@@ -61,6 +62,14 @@ pub enum Access {
     Member,
     /// Admins of the account and of accounts above it.
     Admin,
+    /// The user in the path; admins of the account and of accounts above it.
+    Own,
+    /// Admins of accounts above it, super admins.
+    Above,
+    /// Admins, of whatever account.
+    AnyAdmin,
+    /// Super admins.
+    SuperAdmin,
     /// Users of the account, its reseller's admins, super admins.
     StorageRead,
     /// Admins of the account, its reseller's, super admins.
@@ -71,8 +80,6 @@ pub enum Access {
     PlansChange,
     /// The user in the path, and those of [`Access::StorageChange`].
     UserStorage,
-    /// Super admins.
-    SuperAdmin,
     /// Whoever has an ingest key of the account with this scope; admins of the account and of accounts above it.
     Ingest(Scope),
 }
@@ -155,15 +162,34 @@ macro_rules! routes {
 /// The router: verb, path, who may, what runs.
 pub const ROUTES: &[Route] = routes! {
     Put    "user_auth" Open authentication::by_password;
+    Get    "user_auth/{token}" Open authentication::told;
     Put    "api_auth" Open authentication::by_api_key;
+    Get    "auth/tokeninfo" Open authentication::told;
+    Post   "auth/tokeninfo" Open authentication::told;
+    Get    "token_auth" Authenticated authentication::own;
+    Delete "token_auth" Authenticated authentication::revoke;
 
-    Put    "accounts" Authenticated account::create_below_own;
+    Get    "schemas" Open schemas::list;
+    Get    "schemas/{schema}" Open schemas::read;
+    Get    "api_docs/openapi.json" Open schemas::openapi;
+
+    Put    "accounts" AnyAdmin account::create_below_own;
     Put    "accounts/{account}" Admin account::create;
     Get    "accounts/{account}" Member account::read;
     Post   "accounts/{account}" Admin account::replace;
     Patch  "accounts/{account}" Admin account::patch;
-    Delete "accounts/{account}" Admin account::remove;
+    Delete "accounts/{account}" Above account::remove;
     Get    "accounts/{account}/children" Admin account::children;
+    Get    "accounts/{account}/descendants" Admin account::descendants;
+    Get    "accounts/{account}/siblings" Above account::siblings;
+    Get    "accounts/{account}/parents" Member account::parents;
+    Get    "accounts/{account}/tree" Member account::parents;
+    Get    "accounts/{account}/api_key" Admin account::api_key;
+    Put    "accounts/{account}/api_key" Admin account::rotate_api_key;
+    Put    "accounts/{account}/reseller" SuperAdmin account::promote;
+    Delete "accounts/{account}/reseller" SuperAdmin account::demote;
+
+    Get    "accounts/{account}/apps_store" Member account::apps_store;
 
     Get    "accounts/{account}/ingest_keys" Admin ingest_key::list;
     Put    "accounts/{account}/ingest_keys" Admin ingest_key::create;
@@ -177,7 +203,11 @@ pub const ROUTES: &[Route] = routes! {
 
     Get    "accounts/{account}/users" Member user::list;
     Put    "accounts/{account}/users" Admin user::create;
-    Get    "accounts/{account}/users/{user}" Member user::read;
+    Get    "accounts/{account}/users/{user}" Own user::read;
+    Post   "accounts/{account}/users/{user}" Own user::replace;
+    Patch  "accounts/{account}/users/{user}" Own user::patch;
+    Delete "accounts/{account}/users/{user}" Admin user::remove;
+    Delete "accounts/{account}/users/{user}/tokens" Own user::end_tokens;
 
     Get    "accounts/{account}/storage" StorageRead storage::read;
     Put    "accounts/{account}/storage" StorageChange storage::create;
@@ -254,6 +284,13 @@ pub const ROUTES: &[Route] = routes! {
     Get    "accounts/{account}/vmboxes/{box}/messages/{message}/raw" Member vmbox::raw::download;
     Put    "accounts/{account}/vmboxes/{box}/messages/{message}/raw" Member vmbox::raw::upload, files;
 
+    Get    "accounts/{account}/faxboxes" Member faxbox::list;
+    Put    "accounts/{account}/faxboxes" Admin faxbox::create;
+    Get    "accounts/{account}/faxboxes/{faxbox}" Member faxbox::read;
+    Post   "accounts/{account}/faxboxes/{faxbox}" Admin faxbox::replace;
+    Patch  "accounts/{account}/faxboxes/{faxbox}" Admin faxbox::patch;
+    Delete "accounts/{account}/faxboxes/{faxbox}" Admin faxbox::remove;
+
     Get    "accounts/{account}/recordings" Member recording::list;
     Get    "accounts/{account}/recordings/{recording}" Member recording::read;
     Patch  "accounts/{account}/recordings/{recording}" Member recording::patch;
@@ -326,12 +363,8 @@ pub const ROUTES: &[Route] = routes! {
     Post   "ingest/{account}/cdr" Ingest(Cdr) ingest::cdr, files;
 };
 
-/// The HTTP service of a server.
-pub fn service(app: Arc<App>) -> Router {
-    Router::new().fallback(answer).with_state(app)
-}
-
-async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
+/// Answers a request.
+pub async fn answer(app: Arc<App>, request: Request) -> Response {
     // A task of its own: a client that hangs up does not stop a change half-way.
     let head = request.method() == Method::HEAD;
     let mut response = match tokio::spawn(serve(app, request)).await {
@@ -349,7 +382,7 @@ async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
 
 async fn serve(app: Arc<App>, request: Request) -> Response {
     let started = Instant::now();
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (method, path) = (request.method().clone(), loggable(request.uri().path()).to_owned());
     if let Some(response) = health::answer(&app, &method, &path).await {
         return response;
     }
@@ -368,6 +401,12 @@ async fn serve(app: Arc<App>, request: Request) -> Response {
     response
 }
 
+/// The path for logs: without the token that may stand in it.
+fn loggable(path: &str) -> &str {
+    const LOGIN: &str = "/v2/user_auth/";
+    if path.starts_with(LOGIN) { LOGIN } else { path }
+}
+
 /// A verb for a label: one that we know, since a client may send any word.
 fn known(method: &Method) -> &'static str {
     match Verb::of(method) {
@@ -382,13 +421,20 @@ fn known(method: &Method) -> &'static str {
 
 async fn handle(app: Arc<App>, request: Request) -> (envelope::About, Result<Reply, Fault>) {
     let mut about = envelope::About::of(&app, &request);
-    let mut call = match call::read(&app, request, &about.request_id).await {
-        Ok(call) => call,
-        Err(fault) => return (about, Err(fault)),
-    };
-    about.learn(&call);
-    let outcome = run(app, &mut about, &mut call).await;
+    let from = call::address(&app, &request);
+    let mut outcome = handle_read(&app, request, &mut about).await;
+    if !about.authenticated
+        && let Err(error) = app.limits.anonymous(from)
+    {
+        outcome = Err(error.into());
+    }
     (about, outcome)
+}
+
+async fn handle_read(app: &Arc<App>, request: Request, about: &mut envelope::About) -> Result<Reply, Fault> {
+    let mut call = call::read(app, request, &about.request_id).await?;
+    about.learn(&call);
+    run(app.clone(), about, &mut call).await
 }
 
 async fn run(app: Arc<App>, about: &mut envelope::About, call: &mut Call) -> Result<Reply, Fault> {
@@ -405,8 +451,9 @@ async fn run(app: Arc<App>, about: &mut envelope::About, call: &mut Call) -> Res
         if call.account_header.as_ref().is_some_and(|named| named != caller.account.id.as_ref()) {
             return Err(Error::Unauthenticated.into());
         }
-        call.caller = Some(caller);
         about.authenticated = true;
+        app.limits.account(&caller.account.id)?;
+        call.caller = Some(caller);
     }
     let (route, params) = matched?;
     call.params = params;
@@ -458,22 +505,34 @@ async fn run_for_switch(
     (route.endpoint)(app, std::mem::take(call)).await
 }
 
-fn permit(access: Access, call: &Call) -> Result<(), Error> {
-    let Some(account) = &call.account else {
-        let refused = access == Access::SuperAdmin && !call.caller()?.is_super_admin();
-        return if refused { Err(Error::Forbidden) } else { Ok(()) };
+/// The same where no account is in the path.
+fn permit_anywhere(access: Access, call: &Call) -> Result<(), Error> {
+    let may = match (access, &call.caller) {
+        (Access::Open, _) | (Access::Authenticated, Some(_)) => true,
+        (Access::AnyAdmin, Some(caller)) => caller.is_admin(),
+        (Access::SuperAdmin, Some(caller)) => caller.is_super_admin(),
+        // The rest is asked of an account.
+        _ => false,
     };
+    if may { Ok(()) } else { Err(Error::Forbidden) }
+}
+
+fn permit(access: Access, call: &Call) -> Result<(), Error> {
+    let Some(account) = &call.account else { return permit_anywhere(access, call) };
     let Some(caller) = &call.caller else { return Err(Error::Unauthenticated) };
     let may = match access {
         Access::Open | Access::Authenticated => true,
+        Access::AnyAdmin => caller.is_admin(),
+        Access::SuperAdmin => caller.is_super_admin(),
         Access::Member => caller.reaches(account),
+        Access::Own => caller.administers(account) || caller.is_user(account, call.param("user")),
+        Access::Above => caller.stands_above(account),
         Access::Admin => caller.administers(account),
         Access::StorageRead => caller.reads_storage(account),
         Access::StorageChange => caller.administers_storage(account),
         Access::PlansRead => account.is_reseller() && caller.reads_storage(account),
         Access::PlansChange => account.is_reseller() && caller.administers_storage(account),
         Access::UserStorage => caller.administers_storage(account) || caller.is_user(account, call.param("user")),
-        Access::SuperAdmin => caller.is_super_admin(),
         // Asked of a switch, never of a caller.
         Access::Ingest(_) => false,
     };
@@ -536,7 +595,9 @@ mod tests {
     #[test]
     fn every_route_below_an_account_declares_who_may() {
         for route in ROUTES.iter().filter(|route| route.path.starts_with("accounts/{account}")) {
-            assert!(!matches!(route.access, Access::Open | Access::Authenticated), "{}", route.path);
+            let of_nobody = matches!(route.access, Access::Open | Access::Authenticated | Access::AnyAdmin);
+            assert!(!of_nobody, "{}", route.path);
+            assert!(route.access != Access::Own || route.path.contains("{user}"), "{}", route.path);
         }
         for route in ROUTES {
             let for_switches = route.path.starts_with(ingest::PATH);

@@ -18,6 +18,7 @@ use crate::seal::Keys;
 pub mod accounts;
 pub mod arrivals;
 pub mod attachment;
+pub mod attempts;
 pub mod audit;
 pub mod auth;
 pub mod cdrs;
@@ -27,6 +28,7 @@ pub mod deposit;
 pub mod discard;
 pub mod error;
 pub mod explain;
+pub mod faxboxes;
 pub mod faxes;
 pub mod fetch;
 pub mod file_names;
@@ -39,8 +41,10 @@ pub mod media_types;
 pub mod messages;
 pub mod months;
 pub mod pages;
+pub mod passwords;
 mod playing_time;
 pub mod probe;
+pub mod rates;
 pub mod received;
 pub mod recordings;
 pub mod removal;
@@ -52,6 +56,8 @@ pub mod spoken;
 pub mod storage_documents;
 pub mod store_proxy;
 pub mod switches;
+pub mod tokens;
+pub mod tree;
 pub mod usage;
 pub mod users;
 
@@ -80,6 +86,16 @@ pub struct App {
     pub forms: forms::Forms,
     /// Merged plans, by account and owner.
     pub dataplans: dataplans::Dataplans,
+    /// Lets one change of the account tree happen at a time.
+    pub tree: tree::Tree,
+    /// The turns of those who hash passwords.
+    pub passwords: passwords::Passwords,
+    /// Logins that failed, counted.
+    pub attempts: attempts::Attempts,
+    /// How many requests anybody may make.
+    pub limits: rates::Limits,
+    /// Tokens that were ended before their time.
+    pub revoked: tokens::Revoked,
     /// How this server names itself in answers.
     pub node: String,
 }

@@ -25,6 +25,7 @@ pub const DEFAULTS: &str = include_str!("../config.default.toml");
 pub struct Config {
     pub server: Server,
     pub api: Api,
+    pub login: Login,
     pub keys: Keys,
     pub delivery: Delivery,
     pub spool: Spool,
@@ -44,6 +45,11 @@ pub struct Server {
     #[serde(deserialize_with = "duration")]
     pub drain_timeout: Duration,
     pub threads: usize,
+    #[serde(deserialize_with = "duration")]
+    pub header_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub body_timeout: Duration,
+    pub trusted_proxies: Vec<ipnet::IpNet>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -58,6 +64,18 @@ pub struct Api {
     pub page_size: usize,
     #[serde(deserialize_with = "duration")]
     pub maximum_range: Duration,
+    pub anonymous_per_second: u32,
+    pub account_per_second: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents every option, once")]
+pub struct Login {
+    pub attempts: u32,
+    #[serde(deserialize_with = "duration")]
+    pub window: Duration,
+    pub digests: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -95,6 +113,7 @@ pub struct Spool {
 pub struct Egress {
     pub allow: Vec<ipnet::IpNet>,
     pub folders: Vec<PathBuf>,
+    pub resolvers: Vec<SocketAddr>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -18,6 +18,8 @@ pub mod app;
 pub mod config;
 pub mod id;
 pub mod jobs;
+pub mod listener;
+pub mod openapi;
 pub mod reference;
 pub mod rotation;
 pub mod seal;
@@ -72,15 +74,9 @@ impl Server {
         tasks.spawn(sup::serve(app.clone(), stopping.clone())?);
         tasks.spawn(telemetry::keep_up(stopping.clone()));
         tasks.spawn(app::arrivals::forget(app.clone(), stopping.clone()));
+        tasks.spawn(app::tokens::forget(app.clone(), stopping.clone()));
         tasks.spawn(app::spoken::finish_all(app.clone(), unfinished, stopping.clone()));
-        let service = api::service(app.clone());
-        let stop = stopping.clone();
-        tasks.spawn(async move {
-            let serve = axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await });
-            if let Err(error) = serve.await {
-                tracing::error!(error = %error, "the API stopped");
-            }
-        });
+        tasks.spawn(listener::serve(app.clone(), listener, stopping.clone()));
         let mut store_proxy = None;
         if let Some(address) = app.config.ingest.store_proxy {
             let (address, serving) = listen_for_kazoo(app.clone(), address, stopping.clone()).await?;
@@ -171,7 +167,8 @@ fn open(config: Config) -> anyhow::Result<App> {
     let policy = outbound::Policy::new(config.egress.allow.clone()).with_folders(config.egress.folders.clone());
     // The pool gives a transfer twice this before it counts as stuck: what the option promises.
     let timeouts = outbound::Timeouts { idle: config.delivery.stall_timeout / 2, ..outbound::Timeouts::default() };
-    let client = outbound::Client::with_timeouts(Arc::new(policy), timeouts).map_err(described)?;
+    let client =
+        outbound::Client::with_resolvers(Arc::new(policy), timeouts, &config.egress.resolvers).map_err(described)?;
     let schemas = plan::schema::Schemas::new(attachments::schemas().iter().map(|(name, schema)| (*name, schema)))
         .map_err(described)?;
     Ok(App {
@@ -185,6 +182,11 @@ fn open(config: Config) -> anyhow::Result<App> {
         schemas,
         forms: app::forms::Forms::compile()?,
         dataplans: app::dataplans::Dataplans::default(),
+        tree: app::tree::Tree::default(),
+        passwords: app::passwords::Passwords::default(),
+        attempts: app::attempts::Attempts::new(&config.login),
+        limits: app::rates::Limits::new(&config.api),
+        revoked: app::tokens::Revoked::default(),
         config,
     })
 }
@@ -227,6 +229,8 @@ pub(crate) fn lock(folder: &Path) -> anyhow::Result<std::fs::File> {
 /// Puts in order what an earlier run left: reservations, and files that nothing refers to.
 async fn tidy(app: &App) -> anyhow::Result<()> {
     app::reservations::reconcile(app).await?;
+    app::tree::finish(app).await?;
+    app::tokens::load(app).await?;
     let referenced = app.journal.payloads().await.map_err(described)?;
     let removed = app.spool.sweep(&referenced).map_err(described)?;
     app.kept.sweep_partial().map_err(described)?;

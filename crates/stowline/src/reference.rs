@@ -32,7 +32,8 @@ pub fn text() -> String {
     text
 }
 
-fn who(access: Access) -> String {
+/// Who may use a route, in words.
+pub fn who(access: Access) -> String {
     let who = match access {
         Access::Ingest(scope) => {
             let scope = scope.word();
@@ -41,14 +42,17 @@ fn who(access: Access) -> String {
             );
         }
         Access::Open => "anybody",
-        Access::Authenticated => "whoever has a token; only admins make accounts",
+        Access::Authenticated => "whoever has a token",
+        Access::AnyAdmin => "admins, of whatever account",
+        Access::SuperAdmin => "super admins",
+        Access::Above => "admins of accounts above it, super admins",
+        Access::Own => "the user; admins of the account and of accounts above it",
         Access::Member => "users of the account and of accounts above it; who is no admin, only what is their own",
         Access::Admin => "admins of the account and of accounts above it",
         Access::StorageRead => "users of the account (secrets masked), its reseller's admins, super admins",
         Access::PlansRead => "as for reading the account's storage, where the account is a reseller",
         Access::PlansChange => "as for changing the account's storage, where the account is a reseller",
         Access::UserStorage => "the user, admins of the account, its reseller's, super admins",
-        Access::SuperAdmin => "super admins",
         Access::StorageChange => "admins of the account, its reseller's, super admins",
     };
     who.to_owned()

@@ -3,6 +3,7 @@
 //! * [`S3Server`]: a real S3-compatible server in process; it refuses wrong signatures and digests.
 //! * [`HttpStore`]: keeps what is PUT or POSTed to a path and gives it back.
 //! * [`IngestStore`]: an ingest endpoint, as those who upload to it see it.
+//! * [`DnsServer`]: says what it is told to, and something else the next time.
 //! * [`FaultProxy`]: stands before either (or before anything that speaks HTTP) and follows a script of [`Fault`]s.
 //! * [`ImpairedCall`]: a bad network between a caller and a SIP server: loss, duplicates, reordering, jitter, by a seed.
 //! * [`WebdavServer`] (nginx), [`SshServer`] (OpenSSH) and [`FtpServer`] (pyftpdlib): real servers as processes, where the system has them.
@@ -21,6 +22,7 @@
 pub mod powercut;
 
 mod api;
+mod dns_server;
 mod fault;
 mod fault_proxy;
 mod http_store;
@@ -34,6 +36,7 @@ mod servers;
 mod wire;
 
 pub use api::{Answer, Api, multipart_body};
+pub use dns_server::DnsServer;
 pub use fault::Fault;
 pub use fault_proxy::FaultProxy;
 pub use http_store::{HttpStore, Part, StoreRequest};

@@ -139,6 +139,48 @@ async fn a_name_that_changes_its_mind_gains_nothing() {
 }
 
 #[tokio::test]
+async fn a_dns_server_that_changes_its_answer_gains_nothing() {
+    let (open_server, closed_server) = (server().await, TcpListener::bind("127.0.0.3:0").await.unwrap());
+    let closed = closed_server.local_addr().unwrap();
+    let reached = Arc::new(AtomicUsize::new(0));
+    let counter = reached.clone();
+    tokio::spawn(async move {
+        while closed_server.accept().await.is_ok() {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let dns = testkit::DnsServer::start();
+    let policy = Arc::new(Policy::new(vec!["127.0.0.1/32".parse().unwrap()]));
+    let client = Client::with_resolvers(policy, Timeouts::default(), &[dns.address()]).unwrap();
+    let ask = async |port: u16| {
+        let mut sent = request(Method::PUT, &format!("http://rebind.example:{port}/put"), Body::Empty);
+        sent.fresh = true;
+        client.send(sent).await.map(|answer| answer.status().as_u16()).map_err(|error| error.kind())
+    };
+    assert_eq!(ask(open_server.port()).await, Err(ErrorKind::Resolve));
+    dns.say("rebind.example", &["127.0.0.1"]);
+    assert_eq!(ask(open_server.port()).await, Ok(200));
+    for inner in [
+        "127.0.0.3",
+        "10.0.0.1",
+        "169.254.169.254",
+        "168.63.129.16",
+        "::1",
+        "::ffff:127.0.0.3",
+        "fd00:ec2::254",
+        "64:ff9b::7f00:3",
+    ] {
+        dns.say("rebind.example", &[inner]);
+        assert_eq!(ask(closed.port()).await, Err(ErrorKind::Denied), "{inner}");
+    }
+    // Beside an open address a closed one is as if it were not there.
+    dns.say("rebind.example", &["127.0.0.3", "127.0.0.1", "::1"]);
+    assert_eq!(ask(open_server.port()).await, Ok(200));
+    assert_eq!(reached.load(Ordering::SeqCst), 0);
+    assert!(dns.asked("rebind.example") >= 11, "each connection asks anew: {}", dns.asked("rebind.example"));
+}
+
+#[tokio::test]
 async fn redirects_are_answers() {
     let address = server().await;
     let client = Client::new(open()).unwrap();

@@ -1,4 +1,4 @@
-//! `PUT /v2/user_auth` and `PUT /v2/api_auth`: proof of identity in, a token out.
+//! Proof of identity in, a token out: `PUT /v2/user_auth`, `PUT /v2/api_auth`; what a token says, and its end.
 
 use std::sync::Arc;
 
@@ -6,14 +6,29 @@ use serde_json::{Map, Value, json};
 
 use super::error::Fault;
 use super::{Call, Reply};
-use crate::app::auth::{self, AccountName, Caller, Method};
+use crate::app::auth::{self, AccountName, Caller, Method, Proof};
+use crate::app::tokens::{self, Token};
 use crate::app::{App, Error, accounts};
+use crate::time;
 use plan::Violations;
 
-/// `{"credentials": hex(md5("user:password")), "account_name" | "account_realm": …, "method": "md5" | "sha"}`.
+/// `{"credentials": hex(md5("user:password")), "account_name" | "account_realm": …, "method": "md5" | "sha"}`, or `username` and `password`
+/// instead of `credentials`.
 pub async fn by_password(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let mut violations = Violations::default();
-    let credentials = required(&call, "credentials", 1..=64, &mut violations);
+    let proof = proof(&call, &mut violations);
+    let account = account_name(&call, &mut violations);
+    let (true, Some(account)) = (violations.is_empty(), account) else { return Err(Error::Invalid(violations).into()) };
+    let (caller, token) = auth::login(&app, call.address, &account, &proof).await?;
+    Ok(Reply::created(about(&caller)).also("auth_token", token))
+}
+
+fn proof(call: &Call, violations: &mut Violations) -> Proof {
+    let has = |key: &str| call.data.get(key).is_some();
+    if !has("credentials") && (has("username") || has("password")) {
+        let username = required(call, "username", 1..=256, violations);
+        return Proof::Password(username, required(call, "password", 1..=256, violations));
+    }
     let method = match call.data.get("method").map(Value::as_str) {
         None | Some(Some("md5")) => Method::Md5,
         Some(Some("sha")) => Method::Sha,
@@ -23,17 +38,21 @@ pub async fn by_password(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
             Method::Md5
         }
     };
-    let text =
-        |key: &str| call.data.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
-    let realm = text("account_realm").or_else(|| text("realm"));
-    let account = text("account_name").map(AccountName::Name).or(realm.map(AccountName::Realm));
-    if account.is_none() {
-        let message = "name the account: account_name or account_realm";
-        violations.push("account_name", "required", message.into(), []);
+    Proof::Digest(method, required(call, "credentials", 1..=64, violations))
+}
+
+fn account_name(call: &Call, violations: &mut Violations) -> Option<AccountName> {
+    let named = |key: &str| call.data.get(key).is_some_and(|value| value.as_str() != Some(""));
+    if named("account_name") {
+        return Some(AccountName::Name(required(call, "account_name", 1..=128, violations)));
     }
-    let (true, Some(account)) = (violations.is_empty(), account) else { return Err(Error::Invalid(violations).into()) };
-    let (caller, token) = auth::login(&app, &account, method, &credentials).await?;
-    Ok(welcome(&caller, token))
+    for key in ["account_realm", "realm"] {
+        if named(key) {
+            return Some(AccountName::Realm(required(call, key, 1..=253, violations)));
+        }
+    }
+    violations.push("account_name", "required", "name the account: account_name or account_realm".into(), []);
+    None
 }
 
 /// `{"api_key": …}`, 64 characters.
@@ -43,8 +62,8 @@ pub async fn by_api_key(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     if !violations.is_empty() {
         return Err(Error::Invalid(violations).into());
     }
-    match auth::login_with_api_key(&app, &api_key).await {
-        Ok((caller, token)) => Ok(welcome(&caller, token)),
+    match auth::login_with_api_key(&app, call.address, &api_key).await {
+        Ok((caller, token)) => Ok(Reply::created(about(&caller)).also("auth_token", token)),
         Err(Error::NotFound(_)) => Err(Fault::unknown_api_key()),
         Err(error) => Err(error.into()),
     }
@@ -68,7 +87,8 @@ fn required(call: &Call, key: &str, length: std::ops::RangeInclusive<usize>, vio
     String::new()
 }
 
-fn welcome(caller: &Caller, token: String) -> Reply {
+/// What a client learns of whom it logged in as.
+fn about(caller: &Caller) -> Map<String, Value> {
     let account = &caller.account;
     let mut data = Map::new();
     data.insert("account_id".into(), account.id.as_ref().into());
@@ -86,5 +106,41 @@ fn welcome(caller: &Caller, token: String) -> Reply {
     data.insert("cluster_id".into(), "stowline".into());
     data.insert("capabilities".into(), json!({}));
     data.insert("ui_config".into(), json!({}));
-    Reply::created(data).also("auth_token", token)
+    data
+}
+
+/// What a token says.
+fn shown(token: &Token) -> Reply {
+    let mut data = about(&token.caller);
+    data.insert("method".into(), token.method.as_str().into());
+    data.insert("iat".into(), time::from_unix(token.issued).into());
+    data.insert("exp".into(), time::from_unix(token.expires).into());
+    Reply::ok(data)
+}
+
+/// `GET /user_auth/{token}`, `GET /auth/tokeninfo?token=…`, `POST /auth/tokeninfo` with `{"token": …}`: what a token says. Who has it may know.
+pub async fn told(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    let named = match call.param("token") {
+        "" => call.value("token").and_then(|token| token.as_str().map(str::to_owned)),
+        token => Some(token.to_owned()),
+    };
+    let Some(token) = named else {
+        return Err(Error::invalid("token", "required", "Field is required but missing").into());
+    };
+    Ok(shown(&tokens::inspect(&app, &token).await?))
+}
+
+async fn presented(app: &App, call: &Call) -> Result<Token, Error> {
+    tokens::inspect(app, call.token.as_deref().ok_or(Error::Unauthenticated)?).await
+}
+
+/// `GET /token_auth`: what the token of the request says.
+pub async fn own(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    Ok(shown(&presented(&app, &call).await?))
+}
+
+/// `DELETE /token_auth`: the token of the request ends.
+pub async fn revoke(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    tokens::revoke(&app, &presented(&app, &call).await?).await?;
+    Ok(Reply::ok(Map::new()))
 }

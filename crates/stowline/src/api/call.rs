@@ -2,9 +2,10 @@
 //!
 //! A JSON body is read whole (to the size limit). What is an upload by its type stays a stream, for the endpoint to take.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
 
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use futures_util::StreamExt;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
@@ -23,8 +24,10 @@ const LARGEST_JSON: u64 = 8_000_000;
 /// The most bytes of JSON from who has not shown a token.
 const LARGEST_ANONYMOUS: u64 = 64 << 10;
 
+/// The address of what comes from nowhere.
+const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
 /// A request on its way to an endpoint.
-#[derive(Default)]
 pub struct Call {
     /// The verb, a tunnelled one included.
     pub method: Verb,
@@ -52,6 +55,29 @@ pub struct Call {
     pub account: Option<Account>,
     /// Names the request in answers and logs.
     pub request_id: String,
+    /// Where it comes from, as far as those in between are trusted.
+    pub address: IpAddr,
+}
+
+impl Default for Call {
+    fn default() -> Self {
+        Self {
+            method: Verb::default(),
+            segments: Vec::new(),
+            params: Vec::new(),
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+            envelope: Map::new(),
+            data: Value::Object(Map::new()),
+            upload: None,
+            token: None,
+            account_header: None,
+            caller: None,
+            account: None,
+            request_id: String::new(),
+            address: NOWHERE,
+        }
+    }
 }
 
 /// A body that is a file.
@@ -130,8 +156,9 @@ impl Call {
 /// # Errors
 /// The fault that its path, query or body has.
 pub async fn read(app: &App, request: Request, request_id: &str) -> Result<Call, Fault> {
+    let address = address(app, &request);
     let (parts, body) = request.into_parts();
-    let body = Drained::new(&parts.headers, body);
+    let body = Drained::new(&parts.headers, body, app.config.server.body_timeout);
     let segments = segments(parts.uri.path())?;
     let query = switches::facts::pairs(parts.uri.query().unwrap_or_default());
     let method = Verb::of(&parts.method).ok_or_else(Fault::method_not_allowed)?;
@@ -139,8 +166,8 @@ pub async fn read(app: &App, request: Request, request_id: &str) -> Result<Call,
         method,
         segments,
         query,
-        data: Value::Object(Map::new()),
         account_header: text(&parts.headers, "x-auth-account-id"),
+        address,
         headers: parts.headers,
         request_id: request_id.to_owned(),
         ..Call::default()
@@ -163,6 +190,23 @@ pub async fn read(app: &App, request: Request, request_id: &str) -> Result<Call,
     call.token = token(&call);
     resolve_own_account(&mut call);
     Ok(call)
+}
+
+/// The peer's address; behind proxies that are trusted, the nearest one that they name and that is none of them.
+pub(super) fn address(app: &App, request: &Request) -> IpAddr {
+    let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>() else { return NOWHERE };
+    let trusted = |address: &IpAddr| app.config.server.trusted_proxies.iter().any(|network| network.contains(address));
+    let mut nearest = peer.ip().to_canonical();
+    let named = request.headers().get_all("x-forwarded-for").into_iter().filter_map(|value| value.to_str().ok());
+    let named: Vec<&str> = named.flat_map(|value| value.split(',')).map(str::trim).collect();
+    for hop in named.iter().rev() {
+        if !trusted(&nearest) {
+            break;
+        }
+        let Ok(hop) = hop.parse::<IpAddr>() else { break };
+        nearest = hop.to_canonical();
+    }
+    nearest
 }
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {

@@ -3,13 +3,13 @@
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use http::header::{CONTENT_TYPE, ETAG, HeaderName, VARY};
+use http::header::{CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::Call;
 use super::error::Fault;
+use super::{Call, Verb};
 use crate::app::App;
 use crate::time;
 
@@ -100,6 +100,8 @@ pub struct About {
     path: String,
     token: Option<String>,
     pretty: bool,
+    /// What a reader has already: the tags of `If-None-Match`.
+    has: Vec<String>,
 }
 
 impl About {
@@ -114,6 +116,7 @@ impl About {
             node: app.node.clone(),
             path: request.uri().path().trim_end_matches('/').to_owned(),
             token: None,
+            has: Vec::new(),
             pretty: request.headers().get("x-pretty-print").is_some_and(|value| value == "true"),
         }
     }
@@ -121,6 +124,9 @@ impl About {
     /// What is known once it was read.
     pub fn learn(&mut self, call: &Call) {
         self.token.clone_from(&call.token);
+        if call.method == Verb::Get {
+            self.has = call.tags(IF_NONE_MATCH);
+        }
         self.pretty |= call.is_true("pretty_print") == Some(true);
     }
 }
@@ -139,6 +145,7 @@ impl Bare {
             path: String::new(),
             token: None,
             pretty: false,
+            has: Vec::new(),
         };
         wrap(&about, Err(self.0))
     }
@@ -148,12 +155,7 @@ impl Bare {
 pub fn wrap(about: &About, outcome: Result<Reply, Fault>) -> Response {
     let mut response = match outcome {
         Ok(Reply::Raw(response)) => response,
-        Ok(Reply::NotModified(tag)) => {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            set(response.headers_mut(), ETAG, &format!("\"{tag}\""));
-            response
-        }
+        Ok(Reply::NotModified(tag)) => not_modified(&tag),
         Ok(Reply::Data(data)) => success(about, *data),
         Err(fault) => failure(about, fault),
     };
@@ -164,9 +166,19 @@ pub fn wrap(about: &About, outcome: Result<Reply, Fault>) -> Response {
     response
 }
 
+fn not_modified(tag: &str) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    set(response.headers_mut(), ETAG, &format!("\"{tag}\""));
+    response
+}
+
 fn success(about: &About, data: Data) -> Response {
     let mut body = Map::new();
     let tag = data.revision.clone().unwrap_or_else(|| digest(&data.data));
+    if about.has.iter().any(|had| *had == tag || had == "*") {
+        return not_modified(&tag);
+    }
     body.insert("data".into(), data.data);
     body.insert("status".into(), "success".into());
     if !data.unwritten {
@@ -234,11 +246,12 @@ fn cors(headers: &mut HeaderMap) {
         (
             "access-control-allow-headers",
             "content-type, depth, user-agent, x-http-method-override, x-file-size, x-requested-with, if-modified-since, x-file-name, \
-             cache-control, x-auth-token, x-kazoo-cluster-id, if-match, authorization",
+             cache-control, x-auth-token, x-kazoo-cluster-id, if-match, if-none-match, range, authorization, x-auth-account-id, x-request-id, \
+             x-pretty-print",
         ),
         (
             "access-control-expose-headers",
-            "content-type, x-auth-token, x-request-id, x-kazoo-cluster-id, location, etag",
+            "content-type, content-disposition, content-range, retry-after, x-auth-token, x-request-id, x-kazoo-cluster-id, location, etag",
         ),
         ("access-control-max-age", "86400"),
     ] {

@@ -120,7 +120,16 @@ impl From<Error> for Fault {
             Error::Unauthenticated => {
                 Self::new(StatusCode::UNAUTHORIZED, "invalid_credentials", json!({"message": "invalid credentials"}))
             }
-            Error::Locked => Self::new(StatusCode::LOCKED, "locked", json!({"message": "the account is disabled"})),
+            Error::Locked => {
+                Self::new(StatusCode::LOCKED, "locked", json!({"message": "the account is disabled or has expired"}))
+            }
+            Error::TooMany { wait } => {
+                let message = json!({"message": "too many requests"});
+                let mut fault = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message);
+                let seconds = wait.as_secs().saturating_add(1);
+                fault.headers.extend(header(RETRY_AFTER, seconds.to_string()));
+                fault
+            }
             Error::Invalid(violations) => Self::new(StatusCode::BAD_REQUEST, "validation error", violations.to_json()),
             Error::Precondition => Self::new(
                 StatusCode::PRECONDITION_FAILED,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use connections::{Cursor, Order};
+use connections::{Cursor, Document, Order};
 use plan::Violations;
 use serde_json::{Map, Value};
 
@@ -59,6 +59,25 @@ impl Paging {
             Some(next) => reply.also("next_start_key", start_key(next)),
             None => reply,
         }
+    }
+}
+
+impl Paging {
+    /// The page of rows that are all at hand. `place` says when each was made, and its id.
+    pub fn cut<T>(&self, mut found: Vec<T>, place: impl Fn(&T) -> (i64, String), row: impl Fn(&T) -> Value) -> Reply {
+        found.sort_by_cached_key(&place);
+        if self.ask.order == Order::Descending {
+            found.reverse();
+        }
+        let reached = |item: &T| {
+            let Some(start) = &self.ask.start else { return true };
+            let (place, start) = (place(item), (start.at, start.id.clone()));
+            if self.ask.order == Order::Descending { place <= start } else { place >= start }
+        };
+        let mut rest = found.iter().skip_while(|item| !reached(item));
+        let rows = rest.by_ref().take(self.ask.limit.unwrap_or(usize::MAX)).map(row).collect();
+        let next = rest.next().map(place).map(|(at, id)| Cursor { at, id });
+        self.reply(rows, next.as_ref())
     }
 }
 
@@ -154,6 +173,14 @@ pub struct Times {
     pub created: i64,
     /// Last changed.
     pub modified: i64,
+}
+
+impl Times {
+    /// Those of a document.
+    pub fn of(document: &Document) -> Self {
+        let at = |key: &str| document.body.get(key).and_then(Value::as_i64).unwrap_or_default();
+        Self { created: at("pvt_created"), modified: at("pvt_modified") }
+    }
 }
 
 impl Filters {

@@ -45,7 +45,7 @@ async fn answer(State(app): State<Arc<App>>, ConnectInfo(peer): ConnectInfo<Sock
 
 async fn serve(app: &Arc<App>, peer: IpAddr, request: Request) -> Result<Response, Response> {
     let (parts, body) = request.into_parts();
-    let body = Drained::new(&parts.headers, body);
+    let body = Drained::new(&parts.headers, body, app.config.server.body_timeout);
     let token = named(parts.uri.path());
     let place = match &token {
         Some(token) => Some(Place::of(app, token).await),

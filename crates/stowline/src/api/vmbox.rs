@@ -40,7 +40,7 @@ pub async fn list(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let whose = Whose::of(&app, &call).await?;
     let (paging, filters) = (Paging::of(&app, &call)?, Filters::of(&call)?);
     let keep = |mailbox: &Mailbox| {
-        whose.includes(mailbox.owner_id()) && filters.pass(&mailbox.document.public(), times(mailbox))
+        whose.includes(mailbox.owner_id()) && filters.pass(&mailbox.document.public(), Times::of(&mailbox.document))
     };
     let page = mailboxes::page(&app, &account.id, &paging.ask, keep).await?;
     let mut rows = Vec::with_capacity(page.rows.len());
@@ -49,11 +49,6 @@ pub async fn list(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
         rows.push(row(mailbox, counts));
     }
     Ok(paging.reply(rows, page.next.as_ref()))
-}
-
-fn times(mailbox: &Mailbox) -> Times {
-    let at = |key: &str| mailbox.document.body.get(key).and_then(Value::as_i64).unwrap_or_default();
-    Times { created: at("pvt_created"), modified: at("pvt_modified") }
 }
 
 fn row(mailbox: &Mailbox, counts: Counts) -> Value {

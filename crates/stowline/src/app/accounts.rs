@@ -3,10 +3,10 @@
 use plan::{AccountId, Database, DocId};
 use serde_json::{Map, Value, json};
 
-use super::{App, Error, forms};
-use crate::app::storage_documents;
+use super::tree::{self, Undertaking};
+use super::{App, Error, forms, storage_documents};
 use crate::time;
-use connections::{Document, Draft, Query};
+use connections::{Change, Document, Draft, Query};
 
 const TYPE: &str = "account";
 /// Spaces of unique keys.
@@ -35,9 +35,18 @@ impl Account {
         self.document.body.get("pvt_superduper_admin") == Some(&Value::Bool(true))
     }
 
-    /// True unless it was switched off.
+    /// True unless it was switched off or its time is over.
     pub fn enabled(&self) -> bool {
-        self.document.body.get("enabled") != Some(&Value::Bool(false))
+        let expires = self.document.body.get("expires").and_then(Value::as_i64);
+        self.document.body.get("enabled") != Some(&Value::Bool(false)) && expires.is_none_or(|at| time::now() < at)
+    }
+
+    /// Refuses while nobody of the account gets in.
+    ///
+    /// # Errors
+    /// [`Error::Locked`].
+    pub fn expect_open(&self) -> Result<(), Error> {
+        if self.enabled() { Ok(()) } else { Err(Error::Locked) }
     }
 
     /// Its name.
@@ -66,6 +75,11 @@ impl Account {
         AccountId::parse(self.document.text("pvt_reseller_id")?).ok()
     }
 
+    /// The reseller of the accounts directly below.
+    pub fn reseller_of_children(&self) -> Option<AccountId> {
+        if self.is_reseller() { Some(self.id.clone()) } else { self.reseller_id() }
+    }
+
     /// A reseller itself.
     pub fn is_reseller(&self) -> bool {
         self.is_master() || self.document.body.get("pvt_reseller") == Some(&Value::Bool(true))
@@ -92,7 +106,7 @@ fn doc_id(id: &AccountId) -> Result<DocId, Error> {
 }
 
 /// Names are compared without case and without anything but letters and digits.
-fn normalised(name: &str) -> String {
+pub(super) fn normalised(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
@@ -161,6 +175,13 @@ fn place(id: &AccountId) -> String {
 pub async fn create(app: &App, parent: Option<&Account>, data: Value) -> Result<Account, Error> {
     let id = crate::id::account().map_err(|error| Error::internal("making an id", error))?;
     let mut body = app.forms.check(&forms::ACCOUNT, data)?;
+    let _turn = app.tree.turn().await;
+    // As it is now: it may have been deleted meanwhile, or made a reseller.
+    let parent = match parent {
+        Some(parent) => Some(get(app, &parent.id).await?),
+        None => None,
+    };
+    let parent = parent.as_ref();
     body.entry("realm").or_insert_with(|| Value::from(format!("{}.sip.stowline", &id.as_ref()[..10])));
     body.insert("enabled".into(), body.get("enabled").cloned().unwrap_or(Value::Bool(true)));
     let tree = parent.map_or_else(Vec::new, |parent| {
@@ -168,12 +189,7 @@ pub async fn create(app: &App, parent: Option<&Account>, data: Value) -> Result<
         tree.push(parent.id.clone());
         tree
     });
-    let reseller = match parent {
-        Some(parent) if parent.is_reseller() => Some(parent.id.clone()),
-        Some(parent) => parent.reseller_id(),
-        None => None,
-    };
-    let api_key = hex::encode(rand::random::<[u8; 32]>());
+    let reseller = parent.and_then(Account::reseller_of_children);
     body.insert("pvt_type".into(), TYPE.into());
     body.insert("pvt_created".into(), time::now().into());
     body.insert("pvt_tree".into(), tree.iter().map(AsRef::as_ref).collect::<Vec<&str>>().into());
@@ -181,9 +197,7 @@ pub async fn create(app: &App, parent: Option<&Account>, data: Value) -> Result<
     if let Some(reseller) = reseller {
         body.insert("pvt_reseller_id".into(), reseller.as_ref().into());
     }
-    body.insert("pvt_api_key".into(), app.keys.seal(&place(&id), &api_key.as_str().into())?);
-    body.insert("pvt_api_key_digest".into(), app.keys.digest(&["api_key", &api_key]).into());
-    body.insert("pvt_token_secret".into(), crate::id::random().into());
+    renew_api_key(app, &id, &mut body)?;
     let written = app.documents.create(&accounts(), &doc_id(&id)?, draft(body)).await;
     read(written.map_err(taken)?)
 }
@@ -195,9 +209,13 @@ pub async fn create(app: &App, parent: Option<&Account>, data: Value) -> Result<
 pub async fn replace(app: &App, account: &Account, data: Value) -> Result<Account, Error> {
     let mut body = app.forms.check(&forms::ACCOUNT, data)?;
     body.entry("realm").or_insert_with(|| account.realm().into());
-    body.entry("enabled").or_insert_with(|| account.enabled().into());
+    let enabled = account.document.body.get("enabled").cloned();
+    body.entry("enabled").or_insert_with(|| enabled.unwrap_or(Value::Bool(true)));
     if account.is_master() && body.get("enabled") == Some(&Value::Bool(false)) {
         return Err(Error::invalid("enabled", "forbidden", "the master account cannot be disabled"));
+    }
+    if account.is_master() && body.contains_key("expires") {
+        return Err(Error::invalid("expires", "forbidden", "the master account does not expire"));
     }
     forms::keep_private(&account.document, &mut body);
     let document = &account.document;
@@ -205,7 +223,27 @@ pub async fn replace(app: &App, account: &Account, data: Value) -> Result<Accoun
     read(written.map_err(taken)?)
 }
 
-/// Deletes an account that has none below it, with its users, its ingest keys, its SIP credentials and its storage document.
+/// A new API key, and an end to all tokens that came from the old one.
+fn renew_api_key(app: &App, id: &AccountId, body: &mut Map<String, Value>) -> Result<(), Error> {
+    let api_key = hex::encode(rand::random::<[u8; 32]>());
+    body.insert("pvt_api_key".into(), app.keys.seal(&place(id), &api_key.as_str().into())?);
+    body.insert("pvt_api_key_digest".into(), app.keys.digest(&["api_key", &api_key]).into());
+    body.insert("pvt_token_secret".into(), crate::id::random().into());
+    Ok(())
+}
+
+/// Gives the account another API key. The old one, and all tokens from it, open nothing from here on.
+///
+/// # Errors
+/// [`Error::Conflict`] when the account was changed meanwhile, [`Error::Unavailable`].
+pub async fn rotate_api_key(app: &App, account: &Account) -> Result<Account, Error> {
+    let mut body = account.document.body.clone();
+    renew_api_key(app, &account.id, &mut body)?;
+    let document = &account.document;
+    read(app.documents.replace(&accounts(), &document.id, &document.revision, draft(body)).await?)
+}
+
+/// Deletes an account that has none below it, with its users, its ingest keys, its SIP credentials and its storage documents.
 ///
 /// # Errors
 /// [`Error::Invalid`] for the master or one with descendants, [`Error::Unavailable`].
@@ -213,18 +251,37 @@ pub async fn remove(app: &App, account: &Account) -> Result<(), Error> {
     if account.is_master() {
         return Err(Error::invalid("account", "forbidden", "the master account cannot be deleted"));
     }
+    let turn = app.tree.turn().await;
     if !children(app, &account.id).await?.is_empty() {
         return Err(Error::invalid("account", "forbidden", "the account has accounts below it: delete those first"));
     }
-    let mut draft = draft(account.document.body.clone());
-    draft.deleted = true;
-    draft.keys.clear();
-    let document = &account.document;
-    app.documents.replace(&accounts(), &document.id, &document.revision, draft).await?;
-    super::users::remove_all(app, &account.id).await?;
-    super::ingest_keys::revoke_all(app, account).await?;
-    super::sip_credentials::revoke_all(app, account).await?;
-    storage_documents::forget_account(app, &account.id).await
+    tree::finishing(app, &turn, Undertaking::Remove, &account.id).await
+}
+
+/// Deletes what there is of an account, whatever of it was deleted before.
+pub(super) async fn erase(app: &App, id: &AccountId) -> Result<(), Error> {
+    let delete = |document: &Document| {
+        let mut body = document.body.clone();
+        body.insert("pvt_modified".into(), time::now().into());
+        Ok(if document.deleted { Change::Leave } else { Change::Delete(body) })
+    };
+    let document = app.documents.update(&accounts(), &doc_id(id)?, delete).await?;
+    let account = Account { id: id.clone(), document };
+    super::users::remove_all(app, id).await?;
+    super::ingest_keys::revoke_all(app, &account).await?;
+    super::sip_credentials::revoke_all(app, &account).await?;
+    storage_documents::forget_account(app, id).await
+}
+
+/// Writes private fields of an account.
+pub(super) async fn mark(app: &App, id: &AccountId, marks: Map<String, Value>) -> Result<Account, Error> {
+    let write = move |document: &Document| {
+        let mut body = document.body.clone();
+        body.extend(marks);
+        body.insert("pvt_modified".into(), time::now().into());
+        Ok(Change::Write(body))
+    };
+    read(app.documents.update(&accounts(), &doc_id(id)?, write).await?)
 }
 
 /// The accounts directly below `id`.

@@ -1,29 +1,13 @@
-//! Who is calling: logins, tokens, and what a caller is to an account.
+//! Who is calling: logins, and what a caller is to an account.
 //!
-//! A token is a JWT signed with this installation's key. It names an account and, from a login, a user; roles are never written into it but read
-//! anew with every request, so a change of role, a new password or a disabled account takes effect at once.
+//! What a login answers with is a token (`tokens`). Roles are read from the stored account and user with every request.
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use plan::{AccountId, UserId};
-use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
-use super::{App, Error, accounts, users};
+use super::tokens;
+use super::{App, Error, accounts, attempts, passwords, users};
 use crate::app::accounts::Account;
 use crate::app::users::User;
-
-const ISSUER: &str = "stowline";
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Claims {
-    iss: String,
-    account_id: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    owner_id: Option<String>,
-    method: String,
-    identity_sig: String,
-    iat: i64,
-    exp: i64,
-}
 
 /// Somebody whose token holds.
 #[derive(Debug, Clone)]
@@ -48,6 +32,11 @@ impl Caller {
     /// The account is the caller's own, or below it, or the caller is a super admin.
     pub fn reaches(&self, account: &Account) -> bool {
         self.account.id == account.id || account.ancestors().contains(&self.account.id) || self.is_super_admin()
+    }
+
+    /// An admin of an account above this one, or a super admin.
+    pub fn stands_above(&self, account: &Account) -> bool {
+        self.is_super_admin() || (self.is_admin() && account.ancestors().contains(&self.account.id))
     }
 
     /// May change what belongs to the account: an admin of it or of an account above it.
@@ -100,96 +89,91 @@ pub enum AccountName {
     Realm(String),
 }
 
-/// A login: the digest of `username:password` for an account.
+impl AccountName {
+    /// As what its failed logins are counted.
+    fn counted(&self) -> String {
+        match self {
+            Self::Name(name) => format!("name {}", accounts::normalised(name)),
+            Self::Realm(realm) => format!("realm {}", realm.to_lowercase()),
+        }
+    }
+}
+
+/// What a login proves itself with.
+#[derive(Clone)]
+pub enum Proof {
+    /// The digest of `username:password`.
+    Digest(Method, String),
+    /// User name and password.
+    Password(String, String),
+}
+
+/// A login at an account, from an address.
 ///
 /// # Errors
-/// [`Error::Unauthenticated`] whatever of it is wrong, [`Error::Locked`] for a disabled account.
-pub async fn login(
-    app: &App,
-    name: &AccountName,
-    method: Method,
-    credentials: &str,
-) -> Result<(Caller, String), Error> {
+/// [`Error::Unauthenticated`] whatever of it is wrong, [`Error::Locked`] for an account that is disabled or has expired,
+/// [`Error::TooMany`] after too many that failed.
+pub async fn login(app: &App, from: IpAddr, name: &AccountName, proof: &Proof) -> Result<(Caller, String), Error> {
+    let attempt = app.attempts.begin(from, &name.counted())?;
+    let proven = prove(app, name, proof).await;
+    if !matches!(proven, Err(Error::Unauthenticated)) {
+        attempt.forgive();
+    }
+    let caller = proven?;
+    let token = tokens::issue(app, &caller, "cb_user_auth")?;
+    Ok((caller, token))
+}
+
+async fn prove(app: &App, name: &AccountName, proof: &Proof) -> Result<Caller, Error> {
     let account = match name {
         AccountName::Name(name) => accounts::by_name(app, name).await?,
         AccountName::Realm(realm) => accounts::by_realm(app, realm).await?,
     };
-    let account = account.ok_or(Error::Unauthenticated)?;
-    let user = users::by_credentials(app, &account.id, method, credentials).await?.ok_or(Error::Unauthenticated)?;
-    if !user.enabled() {
-        return Err(Error::Unauthenticated);
-    }
-    if !account.enabled() {
-        return Err(Error::Locked);
-    }
-    let caller = Caller { account, user: Some(user) };
-    let token = issue(app, &caller, "cb_user_auth")?;
-    Ok((caller, token))
+    // What is missing is noticed late: an answer takes as long whether account and user exist or not.
+    let id = account.as_ref().map(|account| &account.id);
+    let user = match proof {
+        Proof::Digest(..) if !app.config.login.digests => None,
+        Proof::Digest(method, credentials) => {
+            let key = passwords::login_key(app, id, *method, credentials).await?;
+            users::by_login_key(app, &key).await?
+        }
+        Proof::Password(username, password) => {
+            let user = match id {
+                Some(id) => users::by_name(app, id, username).await?,
+                None => None,
+            };
+            let stored = user.as_ref().and_then(User::password_hash);
+            let holds = passwords::verify(app, password, stored).await?;
+            user.filter(|_| holds)
+        }
+    };
+    let (Some(account), Some(user)) = (account, user.filter(User::enabled)) else { return Err(Error::Unauthenticated) };
+    account.expect_open()?;
+    Ok(Caller { account, user: Some(user) })
 }
 
 /// A login with an account's API key.
 ///
 /// # Errors
-/// [`Error::NotFound`] for an unknown key, [`Error::Locked`] for a disabled account.
-pub async fn login_with_api_key(app: &App, api_key: &str) -> Result<(Caller, String), Error> {
-    let account = accounts::by_api_key(app, api_key).await?.ok_or_else(|| Error::NotFound(api_key.to_owned()))?;
-    if !account.enabled() {
-        return Err(Error::Locked);
+/// [`Error::NotFound`] for an unknown key, [`Error::Locked`] for an account that is disabled or has expired, [`Error::TooMany`] after too many
+/// unknown ones.
+pub async fn login_with_api_key(app: &App, from: IpAddr, api_key: &str) -> Result<(Caller, String), Error> {
+    let attempt = app.attempts.begin(from, &format!("api_key {}", attempts::network(from)))?;
+    let found = accounts::by_api_key(app, api_key).await;
+    if !matches!(found, Ok(None)) {
+        attempt.forgive();
     }
+    let account = found?.ok_or_else(|| Error::NotFound("api_key".to_owned()))?;
+    account.expect_open()?;
     let caller = Caller { account, user: None };
-    let token = issue(app, &caller, "cb_api_auth")?;
+    let token = tokens::issue(app, &caller, "cb_api_auth")?;
     Ok((caller, token))
-}
-
-/// Binds a token to what may end it early: the user's password, or the account's API key.
-fn identity(app: &App, account: &Account, user: Option<&User>) -> String {
-    let secret = user.map_or_else(|| account.token_secret(), User::token_secret);
-    let user = user.map_or("", |user| user.id.as_ref());
-    app.keys.digest(&["token", account.id.as_ref(), user, secret])
-}
-
-fn issue(app: &App, caller: &Caller, method: &str) -> Result<String, Error> {
-    let now = jiff::Timestamp::now().as_second();
-    let lifetime = i64::try_from(app.config.api.token_lifetime.as_secs()).unwrap_or(i64::MAX);
-    let claims = Claims {
-        iss: ISSUER.into(),
-        account_id: caller.account.id.to_string(),
-        owner_id: caller.user.as_ref().map(|user| user.id.to_string()),
-        method: method.into(),
-        identity_sig: identity(app, &caller.account, caller.user.as_ref()),
-        iat: now,
-        exp: now.saturating_add(lifetime),
-    };
-    let key = EncodingKey::from_secret(app.keys.token_key());
-    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)
-        .map_err(|source| Error::internal("signing a token", source))
 }
 
 /// Whose token this is.
 ///
 /// # Errors
-/// [`Error::Unauthenticated`] when it is not ours, has expired, or its account or user is gone; [`Error::Locked`] for a disabled account.
+/// As [`tokens::inspect`].
 pub async fn authenticate(app: &App, token: &str) -> Result<Caller, Error> {
-    let mut validation = Validation::new(Algorithm::HS256);
-    validation.set_issuer(&[ISSUER]);
-    validation.leeway = 0;
-    let key = DecodingKey::from_secret(app.keys.token_key());
-    let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation).map_err(|_| Error::Unauthenticated)?.claims;
-    let account_id = AccountId::parse(&claims.account_id).map_err(|_| Error::Unauthenticated)?;
-    let account = accounts::find(app, &account_id).await?.ok_or(Error::Unauthenticated)?;
-    let user = match &claims.owner_id {
-        None => None,
-        Some(id) => {
-            let id = UserId::parse(id).map_err(|_| Error::Unauthenticated)?;
-            let user = users::find(app, &account_id, &id).await?.filter(User::enabled);
-            Some(user.ok_or(Error::Unauthenticated)?)
-        }
-    };
-    if claims.identity_sig != identity(app, &account, user.as_ref()) {
-        return Err(Error::Unauthenticated);
-    }
-    if !account.enabled() {
-        return Err(Error::Locked);
-    }
-    Ok(Caller { account, user })
+    Ok(tokens::inspect(app, token).await?.caller)
 }

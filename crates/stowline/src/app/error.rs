@@ -17,9 +17,15 @@ pub enum Error {
     /// Nobody, or somebody whose proof does not hold.
     #[error("invalid credentials")]
     Unauthenticated,
-    /// The account is disabled.
-    #[error("the account is disabled")]
+    /// The account is disabled or has expired.
+    #[error("the account is disabled or has expired")]
     Locked,
+    /// Too often; there is room again after `wait`.
+    #[error("too many requests")]
+    TooMany {
+        /// How long to wait.
+        wait: std::time::Duration,
+    },
     /// The input is unfit; each fault by its place.
     #[error("validation error")]
     Invalid(Violations),

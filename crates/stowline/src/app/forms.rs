@@ -29,8 +29,10 @@ pub const FAX: FormName = FormName(6);
 pub const INGEST_KEY: FormName = FormName(7);
 /// `PUT …/sip_credentials`.
 pub const SIP_CREDENTIAL: FormName = FormName(8);
+/// `PUT …/faxboxes`.
+pub const FAXBOX: FormName = FormName(9);
 
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     include_str!("../../schemas/accounts.json"),
     include_str!("../../schemas/users.json"),
     include_str!("../../schemas/vmboxes.json"),
@@ -40,12 +42,14 @@ const SOURCES: [&str; 9] = [
     include_str!("../../schemas/faxes.json"),
     include_str!("../../schemas/ingest_keys.json"),
     include_str!("../../schemas/sip_credentials.json"),
+    include_str!("../../schemas/faxboxes.json"),
 ];
 
 /// The compiled schemas.
 #[derive(Debug)]
 pub struct Forms {
     forms: Vec<Form>,
+    documents: Vec<Value>,
 }
 
 impl Forms {
@@ -54,8 +58,14 @@ impl Forms {
     /// # Errors
     /// Only when a schema of ours is broken.
     pub fn compile() -> anyhow::Result<Self> {
-        let compile = |source: &&str| anyhow::Ok(Form::compile(&serde_json::from_str(source)?)?);
-        Ok(Self { forms: SOURCES.iter().map(compile).collect::<Result<_, _>>()? })
+        let parse = |source: &&str| anyhow::Ok(serde_json::from_str(source)?);
+        let documents: Vec<Value> = SOURCES.iter().map(parse).collect::<Result<_, _>>()?;
+        Ok(Self { forms: documents.iter().map(Form::compile).collect::<Result<_, _>>()?, documents })
+    }
+
+    /// The schemas as documents, by id.
+    pub fn documents(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.documents.iter().filter_map(|schema| Some((schema.get("id")?.as_str()?, schema)))
     }
 
     /// As [`Forms::check`], without the fields that the form does not name.

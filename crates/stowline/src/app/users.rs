@@ -1,7 +1,7 @@
-//! Users of an account, and the digests that their logins are checked by.
+//! Users of an account.
 //!
-//! A password is never stored. A login proves itself with the MD5 or SHA-1 of `username:password`; of each only a digest keyed with this
-//! installation's key is kept, which is worthless to who has the data folder alone.
+//! A password is kept as a slow hash, and so are the digests that older clients prove themselves by (`passwords`). A new password, or a new name,
+//! ends the tokens that the user had.
 
 use md5::Md5;
 use plan::{AccountId, Database, DocId, UserId};
@@ -10,13 +10,17 @@ use sha1::Sha1;
 use sha2::Digest;
 
 use super::auth::Method;
-use super::{App, Error, forms};
+use super::pages::{self, Ask, Page};
+use super::storage_documents::{self, Scope, Wish};
+use super::{App, Error, forms, passwords};
 use crate::time;
 use connections::{Document, Draft, Query};
 
 const TYPE: &str = "user";
 const LOGIN: &str = "login";
 const USERNAME: &str = "username";
+/// The private fields that a login is checked by, and a token.
+const SECRETS: [&str; 4] = ["pvt_password", "pvt_md5_auth", "pvt_sha1_auth", "pvt_token_secret"];
 
 /// A user.
 #[derive(Debug, Clone)]
@@ -41,6 +45,16 @@ impl User {
     /// True unless it was switched off.
     pub fn enabled(&self) -> bool {
         self.document.body.get("enabled") != Some(&Value::Bool(false))
+    }
+
+    /// What is kept of the password.
+    pub(super) fn password_hash(&self) -> Option<&str> {
+        self.document.text("pvt_password")
+    }
+
+    /// Its name for logins.
+    pub fn username(&self) -> Option<&str> {
+        self.document.text("username")
     }
 
     /// Changes with the password, and ends the user's tokens with it.
@@ -70,19 +84,30 @@ pub async fn get(app: &App, account: &AccountId, id: &UserId) -> Result<User, Er
     find(app, account, id).await?.ok_or_else(|| Error::NotFound(id.to_string()))
 }
 
-/// The user of an account whose login has these credentials (the hex digest of `username:password`).
-pub(super) async fn by_credentials(
-    app: &App,
-    account: &AccountId,
-    method: Method,
-    credentials: &str,
-) -> Result<Option<User>, Error> {
-    let key = login_key(app, account, method, &credentials.to_lowercase());
-    Ok(app.documents.holder(LOGIN, &key).await?.and_then(User::read))
+/// The user whose login by digest has this key ([`passwords::login_key`]).
+pub(super) async fn by_login_key(app: &App, key: &str) -> Result<Option<User>, Error> {
+    Ok(app.documents.holder(LOGIN, key).await?.and_then(User::read))
 }
 
-fn login_key(app: &App, account: &AccountId, method: Method, credentials: &str) -> String {
-    app.keys.digest(&["login", account.as_ref(), method.word(), credentials])
+/// The user of an account with this name.
+pub(super) async fn by_name(app: &App, account: &AccountId, username: &str) -> Result<Option<User>, Error> {
+    Ok(app.documents.holder(USERNAME, &name_key(account, username)).await?.and_then(User::read))
+}
+
+fn name_key(account: &AccountId, username: &str) -> String {
+    format!("{account}/{}", username.to_lowercase())
+}
+
+/// A page of an account's users, by the time of their creation. `keep` says which are wanted.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn page<F>(app: &App, account: &AccountId, ask: &Ask, keep: F) -> Result<Page<User>, Error>
+where
+    F: Fn(&User) -> bool + Send,
+{
+    let query = Query::new(Database::Account(account.clone()), TYPE);
+    pages::gather(app, vec![query], ask, move |document| User::read(document).filter(|found| keep(found))).await
 }
 
 /// All users of an account, newest first.
@@ -90,16 +115,7 @@ fn login_key(app: &App, account: &AccountId, method: Method, credentials: &str) 
 /// # Errors
 /// [`Error::Unavailable`].
 pub async fn list(app: &App, account: &AccountId) -> Result<Vec<User>, Error> {
-    let mut query = Query::new(Database::Account(account.clone()), TYPE);
-    let mut found = Vec::new();
-    loop {
-        let page = app.documents.list(query.clone()).await?;
-        found.extend(page.documents.into_iter().filter_map(|(_, document)| User::read(document)));
-        match page.next {
-            Some(next) => query.start = Some(next),
-            None => return Ok(found),
-        }
-    }
+    Ok(page(app, account, &Ask::default(), |_| true).await?.rows)
 }
 
 /// Creates a user.
@@ -109,42 +125,111 @@ pub async fn list(app: &App, account: &AccountId) -> Result<Vec<User>, Error> {
 pub async fn create(app: &App, account: &AccountId, data: Value) -> Result<User, Error> {
     let id = crate::id::user().map_err(|error| Error::internal("making an id", error))?;
     let mut body = app.forms.check(&forms::USER, data)?;
-    let password = body.remove("password");
-    body.entry("priv_level").or_insert_with(|| "user".into());
-    body.entry("enabled").or_insert(Value::Bool(true));
     body.insert("pvt_type".into(), TYPE.into());
     body.insert("pvt_created".into(), time::now().into());
     body.insert("pvt_account_id".into(), account.as_ref().into());
-    let username = body.get("username").and_then(Value::as_str).map(str::to_lowercase);
-    match (&username, password.as_ref().and_then(Value::as_str)) {
-        (Some(username), Some(password)) => set_password(app, account, &mut body, username, password),
-        (None, Some(_)) => return Err(Error::invalid("username", "required", "a password needs a username")),
-        (Some(_), None) => return Err(Error::invalid("password", "required", "a username needs a password")),
-        (None, None) => {}
-    }
-    let draft = draft(account, body);
-    let written = app.documents.create(&Database::Account(account.clone()), &doc_id(&id)?, draft).await;
+    settle(app, account, &mut body, None).await?;
+    let written = app.documents.create(&Database::Account(account.clone()), &doc_id(&id)?, draft(account, body)).await;
     let document = written.map_err(taken)?;
     User::read(document).ok_or(Error::NotFound(id.to_string()))
 }
 
-fn set_password(app: &App, account: &AccountId, body: &mut Map<String, Value>, username: &str, password: &str) {
-    let proof = format!("{username}:{password}");
-    let md5 = login_key(app, account, Method::Md5, &hex::encode(Md5::digest(&proof)));
-    let sha = login_key(app, account, Method::Sha, &hex::encode(Sha1::digest(&proof)));
-    body.insert("pvt_md5_auth".into(), md5.into());
-    body.insert("pvt_sha1_auth".into(), sha.into());
+/// Writes the user's public fields anew. Without a password the old one stays.
+///
+/// # Errors
+/// [`Error::Invalid`], [`Error::Conflict`] when the user was changed meanwhile, [`Error::Unavailable`].
+pub async fn replace(app: &App, account: &AccountId, user: &User, data: Value) -> Result<User, Error> {
+    let mut body = app.forms.check(&forms::USER, data)?;
+    forms::keep_private(&user.document, &mut body);
+    settle(app, account, &mut body, Some(user)).await?;
+    let document = &user.document;
+    let written =
+        app.documents.replace(&document.database, &document.id, &document.revision, draft(account, body)).await;
+    let document = written.map_err(taken)?;
+    User::read(document).ok_or_else(|| Error::NotFound(user.id.to_string()))
+}
+
+/// Defaults, and what a new name or password leads to.
+async fn settle(
+    app: &App,
+    account: &AccountId,
+    body: &mut Map<String, Value>,
+    before: Option<&User>,
+) -> Result<(), Error> {
+    let password = body.remove("password");
+    body.entry("priv_level").or_insert_with(|| "user".into());
+    body.entry("enabled").or_insert(Value::Bool(true));
+    let lower = |name: &str| name.to_lowercase();
+    let username = body.get("username").and_then(Value::as_str).map(lower);
+    let renamed = username != before.and_then(User::username).map(lower);
+    match (&username, password.as_ref().and_then(Value::as_str)) {
+        (Some(username), Some(password)) => set_password(app, account, body, username, password).await?,
+        (None, Some(_)) => return Err(Error::invalid("username", "required", "a password needs a username")),
+        (Some(_), None) if renamed => {
+            return Err(Error::invalid("password", "required", "a new username needs a password"));
+        }
+        (Some(_), None) => {}
+        (None, None) => body.retain(|key, _| !SECRETS.contains(&key.as_str())),
+    }
+    Ok(())
+}
+
+async fn set_password(
+    app: &App,
+    account: &AccountId,
+    body: &mut Map<String, Value>,
+    username: &str,
+    password: &str,
+) -> Result<(), Error> {
+    body.retain(|key, _| !SECRETS.contains(&key.as_str()));
+    body.insert("pvt_password".into(), passwords::hash(app, password).await?.into());
+    if app.config.login.digests {
+        let proof = format!("{username}:{password}");
+        let md5 = passwords::login_key(app, Some(account), Method::Md5, &hex::encode(Md5::digest(&proof))).await?;
+        let sha = passwords::login_key(app, Some(account), Method::Sha, &hex::encode(Sha1::digest(&proof))).await?;
+        body.insert("pvt_md5_auth".into(), md5.into());
+        body.insert("pvt_sha1_auth".into(), sha.into());
+    }
     body.insert("pvt_token_secret".into(), crate::id::random().into());
+    Ok(())
+}
+
+/// Ends all tokens of a user.
+///
+/// # Errors
+/// [`Error::Conflict`] when the user was changed meanwhile, [`Error::Unavailable`].
+pub async fn end_tokens(app: &App, account: &AccountId, user: &User) -> Result<(), Error> {
+    let mut body = user.document.body.clone();
+    body.insert("pvt_token_secret".into(), crate::id::random().into());
+    let document = &user.document;
+    app.documents.replace(&document.database, &document.id, &document.revision, draft(account, body)).await?;
+    Ok(())
+}
+
+/// Deletes a user, and its storage document before it.
+///
+/// # Errors
+/// [`Error::Conflict`] when the user was changed meanwhile, [`Error::Unavailable`].
+pub async fn remove(app: &App, account: &AccountId, user: &User) -> Result<(), Error> {
+    let scope = Scope::User(account.clone(), user.id.clone());
+    match storage_documents::remove(app, &scope, &Wish { from_above: true, ..Wish::default() }).await {
+        Ok(_) | Err(Error::NotFound(_)) => {}
+        Err(error) => return Err(error),
+    }
+    let mut body = user.document.body.clone();
+    body.retain(|key, _| !SECRETS.contains(&key.as_str()));
+    let mut draft = draft(account, body);
+    draft.deleted = true;
+    draft.keys.clear();
+    let document = &user.document;
+    app.documents.replace(&document.database, &document.id, &document.revision, draft).await?;
+    Ok(())
 }
 
 /// Deletes all users of an account.
 pub(super) async fn remove_all(app: &App, account: &AccountId) -> Result<(), Error> {
     for user in list(app, account).await? {
-        let mut draft = draft(account, user.document.body.clone());
-        draft.deleted = true;
-        draft.keys.clear();
-        let document = &user.document;
-        app.documents.replace(&document.database, &document.id, &document.revision, draft).await?;
+        remove(app, account, &user).await?;
     }
     Ok(())
 }
@@ -154,7 +239,7 @@ fn draft(account: &AccountId, mut body: Map<String, Value>) -> Draft {
     let text = |key: &str| body.get(key).and_then(Value::as_str);
     let mut keys = Vec::new();
     if let Some(username) = text("username") {
-        keys.push((USERNAME, format!("{account}/{}", username.to_lowercase())));
+        keys.push((USERNAME, name_key(account, username)));
     }
     for digest in ["pvt_md5_auth", "pvt_sha1_auth"].iter().filter_map(|key| text(key)) {
         keys.push((LOGIN, digest.to_owned()));

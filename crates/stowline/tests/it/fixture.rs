@@ -111,6 +111,26 @@ pub async fn plain_user(platform: &Platform) -> (Api, String) {
     (api, made.data()["id"].as_str().unwrap().to_owned())
 }
 
+/// Makes a user of an account, whose password is `sesame-shut`; their id.
+pub async fn user_of(by: &Api, account: &str, username: &str, priv_level: &str) -> String {
+    let user = json!({"data": {
+        "first_name": username, "last_name": "Test", "username": username, "password": "sesame-shut", "priv_level": priv_level,
+    }});
+    let made = by.put(&format!("/v2/accounts/{account}/users"), &user).await.expect_status(201);
+    made.data()["id"].as_str().unwrap().to_owned()
+}
+
+/// Logs in as such a user.
+pub async fn login(api: &Api, account_name: &str, username: &str) -> Api {
+    api.login(account_name, username, "sesame-shut").await.0
+}
+
+/// Starts the program again with other configuration.
+pub fn reconfigure(program: &mut Program, config: &str) {
+    std::fs::write(program.config_file(), config).unwrap();
+    program.restart();
+}
+
 /// Waits for a condition; panics when it does not come about. The patience is for a loaded machine, not a promise.
 pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let started = Instant::now();

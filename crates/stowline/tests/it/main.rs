@@ -5,10 +5,13 @@
 mod architecture;
 mod article;
 mod cdrs;
+mod console;
 mod crash;
 mod delivery;
+mod egress;
 mod faxes;
 mod fixture;
+mod fuzzed;
 mod handlers;
 mod http_handler;
 mod incoming;
@@ -25,3 +28,4 @@ mod spool;
 mod storage;
 mod telephony;
 mod vmboxes;
+mod wire;

@@ -5,6 +5,11 @@ use testkit::Api;
 
 use super::fixture::{CONFIG, Platform, bucket, plain_user};
 
+mod logins;
+mod matrix;
+mod tree;
+mod users;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_anonymous_caller_learns_nothing() {
     let platform = Platform::start().await;
@@ -125,7 +130,7 @@ async fn a_token_expires_and_ends_with_its_account() {
     platform.tenant.api.get(&path).await.expect_status(423);
     platform.master.api.patch(&path, &json!({"data": {"enabled": true}})).await.expect_status(200);
     platform.tenant.api.get(&path).await.expect_status(200);
-    platform.tenant.api.delete(&path).await.expect_status(400);
+    platform.tenant.api.delete(&path).await.expect_status(403);
     platform.master.api.delete(&path).await.expect_status(200);
     platform.tenant.api.get(&path).await.expect_status(401);
     platform.master.api.get(&path).await.expect_status(404);
