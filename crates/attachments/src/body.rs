@@ -31,6 +31,12 @@ impl ByteRange {
         (first <= last).then_some((first, last))
     }
 
+    /// The same part of `total` bytes by its first and last offset, for places that do not count from the end.
+    pub(crate) fn counted(self, total: u64) -> Result<Self, Error> {
+        let outside = || Error::new(Operation::Fetch, ErrorKind::Invalid, "the range lies outside");
+        self.within(total).map(|(first, last)| Self::FromTo(first, last)).ok_or_else(outside)
+    }
+
     /// As a `Range` header says it.
     pub(crate) fn header(self) -> String {
         match self {

@@ -19,6 +19,8 @@ pub enum Operation {
     Open,
     /// A location was worked out.
     Locate,
+    /// A name was asked for.
+    Reserve,
     /// Bytes were stored.
     Put,
     /// Bytes were brought back.
@@ -34,6 +36,7 @@ impl Operation {
         match self {
             Self::Open => "open",
             Self::Locate => "locate",
+            Self::Reserve => "reserve",
             Self::Put => "put",
             Self::Fetch => "fetch",
             Self::Delete => "delete",
@@ -56,6 +59,8 @@ pub enum ErrorKind {
     Misconfigured,
     /// The destination does not let us: 401, 403.
     Refused,
+    /// The consent by which the destination let us in was taken back, or has run out: a person has to give it again.
+    Revoked,
     /// There is no such thing at the destination.
     NotFound,
     /// Something else is there already.
@@ -88,6 +93,7 @@ impl ErrorKind {
             Self::Denied => "denied",
             Self::Misconfigured => "misconfigured",
             Self::Refused => "refused",
+            Self::Revoked => "revoked",
             Self::NotFound => "not_found",
             Self::Conflict => "conflict",
             Self::Full => "full",
@@ -135,6 +141,7 @@ impl fmt::Display for ErrorKind {
             Self::Denied => "our egress policy forbids the address",
             Self::Misconfigured => "the settings cannot work",
             Self::Refused => "the destination refuses us",
+            Self::Revoked => "access was taken back",
             Self::NotFound => "it is not there",
             Self::Conflict => "something else is there already",
             Self::Full => "the destination has no room left",
@@ -287,6 +294,15 @@ impl Error {
         Self::told(operation, kind, url, Some(code), "").caused(error)
     }
 
+    /// The same, with another URL in place of one that is a credential by itself.
+    pub(crate) fn at(mut self, url: &Url) -> Self {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.url = outbound::redact(url);
+        }
+        self.source = None;
+        self
+    }
+
     /// The answer was a failure.
     pub(crate) fn answered(
         operation: Operation,
@@ -335,6 +351,17 @@ impl Error {
         self
     }
 
+    /// The same as what it comes to for who asked: we were not let in. A destination that was not even asked has said nothing else.
+    pub(crate) fn without_access(mut self) -> Self {
+        let exchange = self.exchange.get_or_insert_default();
+        exchange.status = Some(StatusCode::UNAUTHORIZED.as_u16());
+        exchange.message = Some(match exchange.message.take() {
+            Some(message) => format!("oauth_failure: {message}"),
+            None => "oauth_failure".to_owned(),
+        });
+        self
+    }
+
     /// What kind of failure it is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -353,11 +380,12 @@ impl Error {
         self.exchange.as_deref()
     }
 
-    /// When to try again. No answer of a destination is final by itself: keys are repaired, buckets made, objects removed.
+    /// When to try again. No answer of a destination is final by itself: keys are repaired, buckets made, objects removed. Consent that was
+    /// taken back is waited for, not asked for again and again.
     #[must_use]
     pub fn advice(&self) -> Advice {
         match (self.kind, self.after) {
-            (ErrorKind::Invalid, _) => Advice::Park,
+            (ErrorKind::Invalid | ErrorKind::Revoked, _) => Advice::Park,
             // A place that removes nothing will not begin to: somebody should know.
             (ErrorKind::Rejected, None) if self.operation == Operation::Delete => Advice::Park,
             (_, Some(after)) => Advice::After(after.min(LONGEST_WAIT)),

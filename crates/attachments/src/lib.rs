@@ -7,7 +7,7 @@
 //!
 //! 1. [`location()`] works out, once and purely, under which name it will lie. The name is written down before the first byte moves.
 //! 2. [`Pool::open`] gives the handler for some settings: opened once, shared, watched by [`layers`].
-//! 3. [`Handler::put`] sends a [`Payload`] there and comes back with a [`Receipt`] when the place has it, and not before.
+//! 3. [`Handler::reserve`] asks for an id where names are not enough, and [`Handler::put`] sends a [`Payload`] there and comes back with a [`Receipt`] when the place has it, and not before.
 //! 4. The receipt stays on the document. With it [`Handler::fetch`] brings the bytes back and [`Handler::delete`] removes them,
 //!    with the settings of that day: a receipt holds no credential, so a new key opens old objects.
 //!
@@ -18,8 +18,11 @@
 //!
 //! Used by the use cases of the program; knows no accounts, no plans beyond identifiers, no queue.
 
+mod asking;
+mod bearer;
 mod body;
 mod error;
+mod folders;
 mod handlers;
 pub mod layers;
 mod location;
@@ -29,6 +32,8 @@ mod receipt;
 mod registry;
 mod settings;
 mod unfinished;
+mod ways;
+mod xml;
 
 pub use body::{Body, ByteRange};
 pub use error::{Advice, Error, ErrorKind, Exchange, Operation};
@@ -37,6 +42,7 @@ pub use payload::{Payload, PutKey};
 pub use pool::Pool;
 pub use receipt::{Assurance, Receipt};
 pub use registry::{Kind, Open, kind, kinds, schemas};
+pub use ways::{Grants, NoGrants, TokenError, Ways};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -44,6 +50,17 @@ use serde_json::Value;
 /// A place that keeps bytes, with the settings it was opened with. Each sentence here is a test of the conformance suite.
 #[async_trait]
 pub trait Handler: std::fmt::Debug + Send + Sync {
+    /// Asks for the id under which a payload will lie, at a place that finds objects by ids of its own and lets several have one name.
+    ///
+    /// Who writes it down before the put, and puts with it again after a crash, has one object. `None` where the location is enough.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`], with what the place said.
+    async fn reserve(&self, _location: &Location, _key: &PutKey) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
     /// Stores the payload at the location.
     ///
     /// * It comes back when the place has the whole payload, checked as well as the place lets us: how well, the receipt says.

@@ -31,6 +31,8 @@ pub struct PutKey {
     pub document_id: String,
     /// The name of the attachment.
     pub attachment: String,
+    /// What the destination gave for it beforehand ([`Handler::reserve`](crate::Handler::reserve)), written down before the first byte moved.
+    pub reserved: Option<String>,
 }
 
 /// Bytes to be stored.

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, ErrorKind, Operation};
 use crate::layers::{Deadline, Observe, Verify};
+use crate::ways::Ways;
 use crate::{Handler, registry};
 
 /// How many are kept open. The one that was not used for longest goes first.
@@ -21,7 +22,7 @@ type Fingerprint = [u8; 32];
 /// Gives handlers for settings.
 #[derive(Debug)]
 pub struct Pool {
-    client: outbound::Client,
+    ways: Ways,
     kept: Mutex<Kept>,
 }
 
@@ -32,10 +33,10 @@ struct Kept {
 }
 
 impl Pool {
-    /// A pool whose handlers go out by this client.
+    /// A pool whose handlers go out by these ways; a client alone gives no access to anybody's drive.
     #[must_use]
-    pub fn new(client: outbound::Client) -> Self {
-        Self { client, kept: Mutex::default() }
+    pub fn new(ways: impl Into<Ways>) -> Self {
+        Self { ways: ways.into(), kept: Mutex::default() }
     }
 
     /// The handler of a kind with these settings, in its [`layers`](crate::layers). Asks nobody.
@@ -64,10 +65,10 @@ impl Pool {
     fn fresh(&self, kind: &str, settings: &Map<String, Value>) -> Result<Arc<dyn Handler>, Error> {
         let unknown = || Error::new(Operation::Open, ErrorKind::Misconfigured, "no handler has this kind");
         let kind = registry::kind(kind).ok_or_else(unknown)?;
-        let bare = (kind.open)(settings, &self.client)?;
+        let bare = (kind.open)(settings, &self.ways)?;
         let checked = Arc::new(Verify::new(bare));
         // The client ends what stands still on the wire. Twice its patience is for what stands still elsewhere.
-        let bounded = Arc::new(Deadline::new(checked, self.client.timeouts().idle * 2));
+        let bounded = Arc::new(Deadline::new(checked, self.ways.client.timeouts().idle * 2));
         Ok(Arc::new(Observe::new(bounded, kind.name)))
     }
 }

@@ -40,6 +40,9 @@ pub struct Receipt {
     /// The destination's name for this version of the object, where it keeps several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The destination's own id of the object, where it finds it by that and not by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// How sure we are.
     pub assurance: Assurance,
     /// Whether the destination was given base64 and may give base64 back.
@@ -71,6 +74,7 @@ impl Receipt {
             sha256: hex::encode(payload.sha256),
             etag: None,
             version: None,
+            id: None,
             assurance,
             base64: false,
             moved_to: None,

@@ -7,11 +7,14 @@ use serde_json::{Map, Value};
 
 use crate::Handler;
 use crate::error::Error;
-use crate::handlers::{filesystem, ftp, http, s3, sftp, webdav};
+use crate::handlers::{
+    azure, dropbox, filesystem, ftp, google_drive, google_storage, http, onedrive, s3, sftp, webdav,
+};
 use crate::location::{Arg, Field};
+use crate::ways::Ways;
 
-/// How a handler is opened: with settings, and the client by which it goes out.
-pub type Open = fn(&Map<String, Value>, &outbound::Client) -> Result<Arc<dyn Handler>, Error>;
+/// How a handler is opened: with settings, and the ways by which it goes out.
+pub type Open = fn(&Map<String, Value>, &Ways) -> Result<Arc<dyn Handler>, Error>;
 
 /// A kind of handler.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +83,47 @@ const KINDS: &[Kind] = &[
         default_fields: account_owner_id_attachment,
         secrets: &["password"],
     },
+    Kind {
+        name: "azure",
+        schema: include_str!("../schemas/storage.attachment.azure.json"),
+        open: azure::open,
+        destination: azure::destination,
+        default_fields: id_and_attachment,
+        secrets: &["key", "sas_token"],
+    },
+    Kind {
+        name: "google_storage",
+        schema: include_str!("../schemas/storage.attachment.google_storage.json"),
+        open: google_storage::open,
+        destination: google_storage::destination,
+        default_fields: id_and_attachment,
+        secrets: &["service_account"],
+    },
+    Kind {
+        name: "google_drive",
+        schema: include_str!("../schemas/storage.attachment.google_drive.json"),
+        open: google_drive::open,
+        destination: google_drive::destination,
+        default_fields: id_and_attachment,
+        // What lets us into a person's drive is no setting: it is the consent that a setting names.
+        secrets: &[],
+    },
+    Kind {
+        name: "dropbox",
+        schema: include_str!("../schemas/storage.attachment.dropbox.json"),
+        open: dropbox::open,
+        destination: dropbox::destination,
+        default_fields: id_and_attachment,
+        secrets: &[],
+    },
+    Kind {
+        name: "onedrive",
+        schema: include_str!("../schemas/storage.attachment.onedrive.json"),
+        open: onedrive::open,
+        destination: onedrive::destination,
+        default_fields: id_and_attachment,
+        secrets: &[],
+    },
 ];
 
 /// All kinds.
@@ -105,8 +149,11 @@ pub fn schemas() -> &'static [(&'static str, Value)] {
 }
 
 fn database_then_id_and_attachment() -> Vec<Field> {
-    let name = vec![Field::Arg(Arg::Id), Field::Const(Cow::Borrowed("_")), Field::Arg(Arg::Attachment)];
-    vec![Field::Arg(Arg::Db), Field::Group(name)]
+    [vec![Field::Arg(Arg::Db)], id_and_attachment()].concat()
+}
+
+fn id_and_attachment() -> Vec<Field> {
+    vec![Field::Group(vec![Field::Arg(Arg::Id), Field::Const(Cow::Borrowed("_")), Field::Arg(Arg::Attachment)])]
 }
 
 fn account_owner_id_attachment() -> Vec<Field> {
@@ -156,6 +203,22 @@ mod tests {
             ("s3", json!({"bucket": "recordings", "secret": "s"}), "key required"),
             ("s3", json!({"bucket": "recordings", "key": "k", "secret": "s", "scheme": "ftp"}), "scheme enum"),
             ("s3", json!({"bucket": "recordings", "key": "k", "secret": "s", "port": 0}), "port minimum"),
+            ("google_drive", json!({"folder_id": "x"}), "oauth_doc_id required"),
+            ("dropbox", json!({}), "oauth_doc_id required"),
+            ("onedrive", json!({"oauth_doc_id": ""}), "oauth_doc_id minLength"),
+            ("google_storage", json!({"bucket": "calls"}), "settings not_one_schema_valid"),
+            (
+                "google_storage",
+                json!({"bucket": "calls", "oauth_doc_id": "a", "oauth_app_id": "b"}),
+                "settings not_one_schema_valid",
+            ),
+            ("azure", json!({"account": "acct", "container": "calls"}), "settings not_one_schema_valid"),
+            (
+                "azure",
+                json!({"account": "acct", "container": "calls", "key": "k", "sas_token": "s"}),
+                "settings not_one_schema_valid",
+            ),
+            ("azure", json!({"account": "evil.example/", "container": "calls", "key": "k"}), "account pattern"),
             ("http", json!({"url": "ftp://example.org"}), "url pattern"),
             ("http", json!({}), "url required"),
             ("http", json!({"url": "http://h/", "verb": "patch"}), "verb enum"),

@@ -1,31 +1,10 @@
 //! Reading settings: each as what it should be, or an error that names it and never shows it.
 
-use std::fmt;
-
+pub(crate) use outbound::Secret;
 use serde_json::{Map, Value};
+use url::Url;
 
 use crate::error::{Error, ErrorKind, Operation};
-
-/// A text that does not print.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(String);
-
-impl Secret {
-    pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text, for the one place that sends it.
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
-}
 
 /// The settings of an entry. A setting that is `null` or an empty text is absent.
 #[derive(Clone, Copy)]
@@ -42,6 +21,28 @@ impl<'a> Settings<'a> {
 
     pub(crate) fn required(self, name: &str) -> Result<&'a str, Error> {
         self.text(name)?.ok_or_else(|| wrong(name, "is missing"))
+    }
+
+    /// JSON, as it is or as its text.
+    pub(crate) fn json(self, name: &str) -> Result<Option<Value>, Error> {
+        let read = |value: &Value| match value {
+            Value::String(text) => serde_json::from_str(text).map_err(|_| wrong(name, "is no JSON")),
+            other => Ok(other.clone()),
+        };
+        self.get(name).map(read).transpose()
+    }
+
+    /// An `http` or `https` URL with nothing in it that could be a credential.
+    pub(crate) fn url(self, name: &str) -> Result<Option<Url>, Error> {
+        let read = |text: &str| {
+            let url = Url::parse(text.trim()).map_err(|_| wrong(name, "is no URL"))?;
+            if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+                return Err(wrong(name, "is neither http nor https"));
+            }
+            let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+            if plain { Ok(url) } else { Err(wrong(name, "has a user, a password or a query")) }
+        };
+        self.text(name)?.map(read).transpose()
     }
 
     pub(crate) fn secret(self, name: &str) -> Result<Secret, Error> {
@@ -83,8 +84,8 @@ mod tests {
 
     #[test]
     fn a_wrong_setting_is_named_and_not_shown() {
-        let settings =
-            json!({"key": 77123, "port": "99999", "flag": "hunter2", "ok": "true", "none": null, "empty": ""});
+        let settings = json!({"key": 77123, "port": "99999", "flag": "hunter2", "ok": "true", "none": null, "empty": "",
+                "url": "https://me:hunter2@h/"});
         let settings = Settings(settings.as_object().unwrap());
         for error in [
             settings.text("key").unwrap_err(),
@@ -92,12 +93,12 @@ mod tests {
             settings.flag("flag").unwrap_err(),
             settings.required("none").unwrap_err(),
             settings.required("empty").unwrap_err(),
+            settings.url("url").unwrap_err(),
         ] {
             assert_eq!(error.kind(), ErrorKind::Misconfigured);
             let shown = format!("{error} {error:?}");
             assert!(!["77123", "99999", "hunter2"].iter().any(|value| shown.contains(value)), "{shown}");
         }
         assert!(settings.flag("ok").unwrap());
-        assert_eq!(format!("{:?}", Secret::new("hunter2")), "(secret)");
     }
 }

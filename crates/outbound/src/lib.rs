@@ -10,14 +10,17 @@
 //! * **Nothing secret leaves in an error.** URLs in errors are [redacted](redact), and credentials are in no `Debug`.
 //!
 //! What does not speak HTTP gets a bare connection ([`Client::connect`]) under the same rules.
+//! [`oauth`] asks for access tokens through it.
 //!
 //! Used by `attachments` and by whatever else speaks HTTP. Knows nothing of storage, documents or accounts.
 
 mod client;
 mod error;
+pub mod oauth;
 mod policy;
 mod redirect;
 mod resolver;
+mod secret;
 mod stream;
 mod tls;
 mod transfer;
@@ -26,6 +29,7 @@ pub use client::{Client, Timeouts};
 pub use error::{Error, ErrorKind};
 pub use policy::Policy;
 pub use redirect::Trail;
+pub use secret::Secret;
 pub use tls::Trust;
 pub use transfer::{Body, Request, Response};
 

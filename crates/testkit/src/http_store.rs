@@ -221,7 +221,7 @@ impl Kept {
 }
 
 /// `bytes=a-b`, `bytes=a-` or `bytes=-n` as the first and the last position within `total` bytes.
-fn range(headers: &HeaderMap, total: usize) -> Option<(usize, usize)> {
+pub(crate) fn range(headers: &HeaderMap, total: usize) -> Option<(usize, usize)> {
     let (first, last) = headers.get("range")?.to_str().ok()?.strip_prefix("bytes=")?.split_once('-')?;
     let (first, last) = match (first.parse().ok(), last.parse().ok()) {
         (Some(first), Some(last)) => (first, usize::min(last, total.checked_sub(1)?)),
@@ -232,7 +232,7 @@ fn range(headers: &HeaderMap, total: usize) -> Option<(usize, usize)> {
     (first <= last).then_some((first, last))
 }
 
-fn parts(content_type: &str, body: &[u8]) -> Option<Vec<Part>> {
+pub(crate) fn parts(content_type: &str, body: &[u8]) -> Option<Vec<Part>> {
     let boundary = content_type.split(';').find_map(|piece| piece.trim().strip_prefix("boundary="))?.trim_matches('"');
     let opening = format!("--{boundary}");
     let between = format!("\r\n--{boundary}");
@@ -258,7 +258,9 @@ fn part(text: &[u8]) -> Option<Part> {
         .map(|(name, value)| (name.trim().to_lowercase(), value.trim().to_owned()))
         .collect();
     let name = headers
-        .get("content-disposition")?
+        .get("content-disposition")
+        .map(String::as_str)
+        .unwrap_or_default()
         .split(';')
         .find_map(|piece| piece.trim().strip_prefix("name="))
         .unwrap_or_default()

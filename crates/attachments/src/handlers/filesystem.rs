@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt};
-use outbound::Client;
 use serde_json::{Map, Value};
 use tokio::io::AsyncWriteExt;
 
@@ -25,14 +24,15 @@ use crate::payload::{Payload, PutKey};
 use crate::receipt::{Assurance, Receipt};
 use crate::settings::{Settings, wrong};
 use crate::unfinished::{self, Place};
+use crate::ways::Ways;
 
 /// Opens a folder. Looks at nothing yet.
-pub(crate) fn open(settings: &Map<String, Value>, client: &Client) -> Result<Arc<dyn Handler>, Error> {
+pub(crate) fn open(settings: &Map<String, Value>, ways: &Ways) -> Result<Arc<dyn Handler>, Error> {
     let root = PathBuf::from(Settings(settings).required("root")?);
     if !root.is_absolute() {
         return Err(wrong("root", "is no absolute path"));
     }
-    let allowed = client.policy().check_folder(&root).map_err(|error| {
+    let allowed = ways.client.policy().check_folder(&root).map_err(|error| {
         let what = "root lies in no folder that the administrator allows ([egress] folders in the configuration)";
         Error::new(Operation::Open, ErrorKind::Denied, what).caused(error)
     })?;

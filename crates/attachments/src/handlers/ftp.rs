@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
-use outbound::Client;
 use serde_json::{Map, Value};
 use suppaftp::FtpError;
 use suppaftp::tokio::{AsyncRustlsFtpStream, AsyncRustlsStream, TransferStream};
@@ -28,6 +27,7 @@ use crate::payload::{Payload, PutKey};
 use crate::receipt::{Assurance, Receipt};
 use crate::settings::Settings;
 use crate::unfinished::{self, Place};
+use crate::ways::Ways;
 
 mod server;
 mod wire;
@@ -36,10 +36,10 @@ mod wire;
 const PIECE: usize = 128 << 10;
 
 /// Opens a folder. Asks nobody.
-pub(crate) fn open(settings: &Map<String, Value>, client: &Client) -> Result<Arc<dyn Handler>, Error> {
+pub(crate) fn open(settings: &Map<String, Value>, ways: &Ways) -> Result<Arc<dyn Handler>, Error> {
     let server = Server::read(settings)?;
     let read_back = Settings(settings).choice("read_back")?.unwrap_or(server.tls == Tls::Never);
-    let wire = Arc::new(Wire::new(client.clone(), server)?);
+    let wire = Arc::new(Wire::new(ways.client.clone(), server)?);
     Ok(Arc::new(Ftp { wire, read_back, under_way: Mutex::default() }))
 }
 

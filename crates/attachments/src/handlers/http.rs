@@ -25,6 +25,7 @@ use crate::location::Location;
 use crate::payload::{Payload, PutKey};
 use crate::receipt::{Assurance, Receipt};
 use crate::settings::{Settings, wrong};
+use crate::ways::Ways;
 
 mod address;
 mod base64;
@@ -34,7 +35,7 @@ mod form;
 const ANSWER: usize = 64 << 10;
 
 /// Opens a web server. Asks nobody.
-pub(crate) fn open(settings: &Map<String, Value>, client: &Client) -> Result<Arc<dyn Handler>, Error> {
+pub(crate) fn open(settings: &Map<String, Value>, ways: &Ways) -> Result<Arc<dyn Handler>, Error> {
     let base = Base::read(settings)?;
     let settings = Settings(settings);
     let verb = match settings.text("verb")?.map(str::to_ascii_lowercase).as_deref() {
@@ -45,7 +46,7 @@ pub(crate) fn open(settings: &Map<String, Value>, client: &Client) -> Result<Arc
     let form = settings.flag("send_multipart")?;
     // Kazoo's rule: without a form the option is without effect.
     let base64 = form && settings.flag("base64_encode_data")?;
-    Ok(Arc::new(Http { client: client.clone(), base, verb, form, base64 }))
+    Ok(Arc::new(Http { client: ways.client.clone(), base, verb, form, base64 }))
 }
 
 /// Origin and path; whatever the settings are, never a user or a query.
@@ -93,6 +94,7 @@ impl Handler for Http {
             sha256: hex::encode(payload.sha256),
             etag,
             version: None,
+            id: None,
             assurance: Assurance::Acknowledged,
             base64: self.base64,
             // A query there may be a pass for one upload: then the object is asked for where it was sent.

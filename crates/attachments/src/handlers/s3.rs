@@ -15,7 +15,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::TryStreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use outbound::Client;
 use serde_json::{Map, Value};
 
 use self::endpoint::Endpoint;
@@ -28,8 +27,8 @@ use crate::location::Location;
 use crate::payload::{Payload, PutKey};
 use crate::receipt::{Assurance, Receipt};
 use crate::settings::Settings;
+use crate::ways::Ways;
 
-mod answer;
 mod endpoint;
 mod evidence;
 mod parts;
@@ -45,10 +44,10 @@ const DIGEST: HeaderName = HeaderName::from_static("x-amz-meta-stowline-sha256")
 const CHECKSUM: HeaderName = HeaderName::from_static("x-amz-checksum-sha256");
 
 /// Opens a bucket. Asks nobody.
-pub(crate) fn open(settings: &Map<String, Value>, client: &Client) -> Result<Arc<dyn Handler>, Error> {
+pub(crate) fn open(settings: &Map<String, Value>, ways: &Ways) -> Result<Arc<dyn Handler>, Error> {
     let endpoint = Endpoint::read(settings)?;
     let settings = Settings(settings);
-    let wire = Wire::new(client.clone(), endpoint, settings.secret("key")?, settings.secret("secret")?);
+    let wire = Wire::new(ways.client.clone(), endpoint, settings.secret("key")?, settings.secret("secret")?);
     Ok(Arc::new(S3(Arc::new(Bucket {
         wire,
         knows_no_conditions: AtomicBool::new(false),
@@ -92,6 +91,7 @@ impl Handler for S3 {
             sha256: hex::encode(payload.sha256),
             etag: evidence.etag,
             version: evidence.version,
+            id: None,
             assurance: evidence.assurance,
             base64: false,
             moved_to: None,

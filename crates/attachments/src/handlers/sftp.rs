@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use outbound::Client;
 use russh_sftp::client::fs::File;
 use russh_sftp::protocol::OpenFlags;
 use serde_json::{Map, Value};
@@ -29,6 +28,7 @@ use crate::payload::{Payload, PutKey};
 use crate::receipt::{Assurance, Receipt};
 use crate::settings::Settings;
 use crate::unfinished::{self, Place};
+use crate::ways::Ways;
 
 mod server;
 mod wire;
@@ -37,10 +37,10 @@ mod wire;
 const PIECE: usize = 128 << 10;
 
 /// Opens a folder. Asks nobody.
-pub(crate) fn open(settings: &Map<String, Value>, client: &Client) -> Result<Arc<dyn Handler>, Error> {
+pub(crate) fn open(settings: &Map<String, Value>, ways: &Ways) -> Result<Arc<dyn Handler>, Error> {
     let server = Server::read(settings)?;
     let read_back = Settings(settings).flag("read_back")?;
-    Ok(Arc::new(Sftp { identity: server.identity(), wire: Wire::new(client.clone(), server), read_back }))
+    Ok(Arc::new(Sftp { identity: server.identity(), wire: Wire::new(ways.client.clone(), server), read_back }))
 }
 
 /// `sftp://host:port`.

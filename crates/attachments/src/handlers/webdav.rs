@@ -25,6 +25,7 @@ use crate::payload::{Payload, PutKey};
 use crate::receipt::{Assurance, Receipt};
 use crate::settings::Settings;
 use crate::unfinished::{self, Place};
+use crate::ways::Ways;
 
 mod address;
 
@@ -39,10 +40,10 @@ const DESTINATION: HeaderName = HeaderName::from_static("destination");
 const OVERWRITE: HeaderName = HeaderName::from_static("overwrite");
 
 /// Opens a folder. Asks nobody.
-pub(crate) fn open(settings: &Map<String, Value>, client: &Client) -> Result<Arc<dyn Handler>, Error> {
+pub(crate) fn open(settings: &Map<String, Value>, ways: &Ways) -> Result<Arc<dyn Handler>, Error> {
     let base = Base::read(settings)?;
     let read_back = Settings(settings).choice("read_back")?.unwrap_or(!base.is_encrypted());
-    Ok(Arc::new(Webdav { client: client.clone(), base, read_back, made: Mutex::default() }))
+    Ok(Arc::new(Webdav { client: ways.client.clone(), base, read_back, made: Mutex::default() }))
 }
 
 /// Origin and path of the folder.

@@ -39,6 +39,11 @@ impl Deadline {
 
 #[async_trait]
 impl Handler for Deadline {
+    async fn reserve(&self, location: &Location, key: &PutKey) -> Result<Option<String>, Error> {
+        let done = tokio::time::timeout(self.still, self.inner.reserve(location, key)).await;
+        done.map_err(|_| stalled(Operation::Reserve))?
+    }
+
     async fn put(&self, location: &Location, payload: &Payload, key: &PutKey) -> Result<Receipt, Error> {
         let moved = Arc::new(Mutex::new(Instant::now()));
         let mark = moved.clone();
@@ -114,6 +119,7 @@ mod tests {
             sha256: String::new(),
             etag: None,
             version: None,
+            id: None,
             assurance: Assurance::Acknowledged,
             base64: false,
             moved_to: None,

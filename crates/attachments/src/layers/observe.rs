@@ -52,6 +52,11 @@ impl Observe {
 
 #[async_trait]
 impl Handler for Observe {
+    async fn reserve(&self, location: &Location, key: &PutKey) -> Result<Option<String>, Error> {
+        let began = Instant::now();
+        self.note(Operation::Reserve, began, self.inner.reserve(location, key).await)
+    }
+
     async fn put(&self, location: &Location, payload: &Payload, key: &PutKey) -> Result<Receipt, Error> {
         let began = Instant::now();
         self.note(Operation::Put, began, self.inner.put(location, payload, key).await)

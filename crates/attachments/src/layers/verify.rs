@@ -33,6 +33,10 @@ impl Verify {
 
 #[async_trait]
 impl Handler for Verify {
+    async fn reserve(&self, location: &Location, key: &PutKey) -> Result<Option<String>, Error> {
+        self.inner.reserve(location, key).await
+    }
+
     async fn put(&self, location: &Location, payload: &Payload, key: &PutKey) -> Result<Receipt, Error> {
         self.inner.put(location, payload, key).await
     }

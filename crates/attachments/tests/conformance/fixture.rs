@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use attachments::{Assurance, Body, Document, Handler, Location, Payload, Pool, PutKey, location};
+use attachments::{Assurance, Body, Document, Handler, Location, Payload, Pool, PutKey, Ways, location};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -12,8 +12,11 @@ use plan::{AttachmentName, Database, DocId};
 use serde_json::{Map, Value, json};
 use testkit::{Fault, Faults, HttpStore, S3Server};
 
+pub mod azure;
+pub mod drives;
 pub mod filesystem;
 pub mod ftp;
+pub mod google_storage;
 pub mod sftp;
 pub mod webdav;
 
@@ -43,15 +46,7 @@ pub trait Fixture {
     /// Makes the next upload meet this trouble. False where there can be no such trouble, or no server could be made to have it.
     fn inflict(&self, trouble: Trouble) -> bool {
         let Some(faults) = self.faults() else { return false };
-        faults.next([match trouble {
-            Trouble::Busy => Fault::throttled(7),
-            Trouble::Full => Fault::status(507).with_body("no room"),
-            Trouble::OutOfOrder => Fault::unavailable(),
-            Trouble::Swallowed => Fault::swallow(),
-            Trouble::Changed => Fault::CorruptUpload,
-            Trouble::Cut => Fault::ResetDuringUpload { after: 100_000 },
-            Trouble::Silent => Fault::BlackHole,
-        }]);
+        faults.next([trouble.as_fault()]);
         true
     }
     /// The trouble is over.
@@ -83,8 +78,35 @@ pub enum Trouble {
     Silent,
 }
 
+impl Trouble {
+    /// As a fault of a request over HTTP.
+    pub fn as_fault(self) -> Fault {
+        match self {
+            Self::Busy => Fault::throttled(7),
+            Self::Full => Fault::status(507).with_body("no room"),
+            Self::OutOfOrder => Fault::unavailable(),
+            Self::Swallowed => Fault::swallow(),
+            Self::Changed => Fault::CorruptUpload,
+            Self::Cut => Fault::ResetDuringUpload { after: 100_000 },
+            Self::Silent => Fault::BlackHole,
+        }
+    }
+}
+
 /// The kinds that have a fixture, also where a server for it is missing on this machine.
-pub const COVERED: &[&str] = &["s3", "http", "filesystem", "webdav", "sftp", "ftp"];
+pub const COVERED: &[&str] = &[
+    "s3",
+    "http",
+    "filesystem",
+    "webdav",
+    "sftp",
+    "ftp",
+    "azure",
+    "google_storage",
+    "google_drive",
+    "dropbox",
+    "onedrive",
+];
 
 /// One fixture at least for every kind whose server is on this machine.
 pub fn all() -> Vec<Box<dyn Fixture>> {
@@ -100,6 +122,11 @@ pub fn all() -> Vec<Box<dyn Fixture>> {
     all.extend(boxed(sftp::Sftp::start()));
     all.extend(boxed(ftp::Ftp::start("none")));
     all.extend(boxed(ftp::Ftp::start("explicit")));
+    all.extend(boxed(google_storage::GoogleStorage::start()));
+    all.extend(boxed(azure::Azure::start()));
+    all.extend(boxed(Some(drives::google())));
+    all.extend(boxed(Some(drives::dropbox())));
+    all.extend(boxed(Some(drives::onedrive())));
     all
 }
 
@@ -249,8 +276,13 @@ pub fn client(idle: Duration) -> Client {
     Client::with_timeouts(Arc::new(policy), Timeouts { connect: Duration::from_secs(10), idle }).unwrap()
 }
 
+/// The ways out of such a client, with all consents.
+pub fn ways(client: Client) -> Ways {
+    Ways { client, grants: Arc::new(drives::Consents) }
+}
+
 pub fn pool() -> Pool {
-    Pool::new(client(Duration::from_secs(60)))
+    Pool::new(ways(client(Duration::from_secs(60))))
 }
 
 pub fn open(fixture: &dyn Fixture) -> Arc<dyn Handler> {
@@ -282,6 +314,7 @@ pub fn key(id: &str, attachment: &str) -> PutKey {
         document: public(id),
         document_id: id.into(),
         attachment: attachment.into(),
+        reserved: None,
     }
 }
 

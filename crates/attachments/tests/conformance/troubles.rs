@@ -7,7 +7,7 @@ use std::time::Duration;
 use attachments::{Advice, Assurance, ErrorKind, Handler, Pool, Receipt};
 use serde_json::Value;
 
-use crate::fixture::{Fixture, Trouble, all, audio, client, key, noise, open, place, read};
+use crate::fixture::{Fixture, Trouble, all, audio, client, key, noise, open, place, read, ways};
 
 /// The fixtures that have no such trouble.
 fn spared(trouble: Trouble) -> &'static [&'static str] {
@@ -79,7 +79,7 @@ async fn no_receipt_claims_more_than_is_known() {
 #[tokio::test]
 async fn silence_has_an_end() {
     for fixture in in_trouble(Trouble::Silent) {
-        let pool = Pool::new(client(Duration::from_millis(300)));
+        let pool = Pool::new(ways(client(Duration::from_millis(300))));
         let handler = pool.open(fixture.kind(), &fixture.settings()).unwrap();
         let error = put(fixture.as_ref(), &handler, 5_000).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{}: {error:?}", fixture.name());

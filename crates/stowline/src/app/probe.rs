@@ -115,6 +115,7 @@ async fn attempt(app: &App, scope: &Scope, entry: &HandlerConfig, request_id: &s
         document: public.clone(),
         document_id: doc_id.to_string(),
         attachment: name.to_string(),
+        reserved: None,
     };
     let receipt = handler.put(&place, &payload, &key).await.map_err(Fault::Destination)?;
     let read = read_back(handler.as_ref(), &receipt, &public, content.len()).await;

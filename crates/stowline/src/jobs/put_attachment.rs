@@ -69,6 +69,7 @@ async fn attempt(app: &App, job: &Job, put: &PutAttachment) -> Result<Outcome, E
         document: Value::Object(document.public()),
         document_id: put.document.to_string(),
         attachment: put.attachment.to_string(),
+        reserved: None,
     };
     let started = std::time::Instant::now();
     let receipt = handler.put(&put.location, &payload, &key).await?;

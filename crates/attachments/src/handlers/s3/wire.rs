@@ -12,10 +12,10 @@ use reqsign_core::{Context, SignRequest};
 use tokio::sync::OnceCell;
 use url::Url;
 
-use super::answer::Answer;
 use super::endpoint::{DEFAULT_REGION, Endpoint, is_region};
 use crate::error::{Error, ErrorKind, Operation};
 use crate::settings::Secret;
+use crate::xml::Answer;
 
 /// Bytes of an answer that are read: enough for any XML that we ask for.
 const ANSWER: usize = 64 << 10;

@@ -1,4 +1,4 @@
-//! What a server says in XML, as far as we ask: the fields of the root element, by name.
+//! What a server says in XML, as far as handlers ask: the fields of the root element, by name.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use quick_xml::events::Event;
 
 /// An XML answer. What is malformed ends where it is malformed: an answer of an error may be anything.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// The name of the root element.
-    pub(super) root: String,
+    pub(crate) root: String,
     fields: BTreeMap<String, String>,
 }
 
 impl Answer {
-    pub(super) fn read(body: &[u8]) -> Self {
+    pub(crate) fn read(body: &[u8]) -> Self {
         let mut answer = Self::default();
         let Ok(text) = std::str::from_utf8(body) else { return answer };
         let mut reader = Reader::from_str(text);
@@ -53,7 +53,7 @@ impl Answer {
     }
 
     /// The text of a field of the root, when it has one.
-    pub(super) fn get(&self, field: &str) -> Option<&str> {
+    pub(crate) fn get(&self, field: &str) -> Option<&str> {
         self.fields.get(field).map(|text| text.trim()).filter(|text| !text.is_empty())
     }
 }

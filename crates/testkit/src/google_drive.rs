@@ -1,0 +1,415 @@
+//! A fake of Google Drive on the wire, version 3 of its interface, as far as files and changes go.
+//!
+//! Made after its documentation; Google's own client has not been tried on it. It knows ids that are given beforehand, folders, searches
+//! by name, uploads in one request (`multipart`, `media`) and in pieces (`resumable`), ranges, the trash, digests, and the feed of changes.
+//! Whoever shows no good access token is refused. Errors have Google's form.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use axum::body::{Body, to_bytes};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response};
+use md5::Md5;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::answers::{failed, pairs, said, served, with_headers};
+use crate::http_store::parts;
+use crate::wire::{Answerer, Error, Listener, lock};
+use crate::{Faults, OAuthServer};
+
+const FOLDER: &str = "application/vnd.google-apps.folder";
+
+/// A drive on a loopback port, and who gives tokens for it.
+#[derive(Debug)]
+pub struct GoogleDrive {
+    listener: Listener,
+    tokens: Arc<OAuthServer>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    given: u64,
+    ids: BTreeSet<String>,
+    files: BTreeMap<String, File>,
+    sessions: BTreeMap<String, Session>,
+    changes: Vec<(String, bool)>,
+}
+
+#[derive(Debug, Clone)]
+struct File {
+    id: String,
+    name: String,
+    mime: String,
+    parents: Vec<String>,
+    trashed: bool,
+    bytes: Bytes,
+    version: u64,
+}
+
+/// An upload in pieces.
+#[derive(Debug, Clone)]
+struct Session {
+    about: Value,
+    overwrites: Option<String>,
+    bytes: Vec<u8>,
+}
+
+impl GoogleDrive {
+    /// Starts an empty drive.
+    pub fn start() -> Self {
+        let (tokens, state) = (Arc::new(OAuthServer::start()), Arc::new(Mutex::new(State::default())));
+        let (admits, kept) = (tokens.clone(), state.clone());
+        let answerer: Answerer = Arc::new(move |request| {
+            let (admits, kept) = (admits.clone(), kept.clone());
+            Box::pin(async move { answer(&admits, &kept, request).await })
+        });
+        let listener = Listener::start((Ipv4Addr::LOCALHOST, 0).into(), answerer).expect("a free loopback port");
+        Self { listener, tokens, state }
+    }
+
+    /// Who gives tokens for it.
+    pub fn tokens(&self) -> &OAuthServer {
+        &self.tokens
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.listener.address()
+    }
+
+    /// Its base URL, without a slash at its end.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    /// Every file that is not in the trash: its path from the top, and its bytes.
+    pub fn files(&self) -> Vec<(String, Bytes)> {
+        let state = lock(&self.state);
+        let files = state.files.values().filter(|file| file.mime != FOLDER && !file.trashed);
+        files.map(|file| (state.path(file), file.bytes.clone())).collect()
+    }
+
+    /// The paths of all folders, each as often as there is one.
+    pub fn folders(&self) -> Vec<String> {
+        let state = lock(&self.state);
+        state.files.values().filter(|file| file.mime == FOLDER).map(|file| state.path(file)).collect()
+    }
+
+    /// Makes a folder at the top, as its owner would; its id.
+    pub fn folder(&self, name: &str) -> String {
+        let mut state = lock(&self.state);
+        let file = state.create(&json!({"name": name, "mimeType": FOLDER}), Bytes::new());
+        file.expect("a folder can be made").id
+    }
+
+    /// Changes the bytes of every file, as its owner would.
+    pub fn tamper(&self, with: &dyn Fn(&[u8]) -> Vec<u8>) {
+        for file in lock(&self.state).files.values_mut().filter(|file| file.mime != FOLDER) {
+            file.bytes = with(&file.bytes).into();
+        }
+    }
+
+    /// Removes a file or folder and what is in it, as its owner would.
+    pub fn remove(&self, id: &str) {
+        lock(&self.state).remove(id);
+    }
+
+    /// The same of a folder that is named by its path.
+    pub fn remove_by_path(&self, path: &str) {
+        let mut state = lock(&self.state);
+        let found: Vec<String> =
+            state.files.values().filter(|file| state.path(file) == path).map(|file| file.id.clone()).collect();
+        found.iter().for_each(|id| state.remove(id));
+    }
+
+    /// The script of faults and the log of requests.
+    pub fn faults(&self) -> &Faults {
+        &self.listener.faults
+    }
+
+    /// Closes the port and every connection at once.
+    pub fn stop(&self) {
+        self.listener.stop();
+    }
+}
+
+type Refused = (u16, &'static str, String);
+
+impl State {
+    fn next(&mut self) -> String {
+        self.given += 1;
+        format!("1stowlineFakeDriveId{:013}", self.given)
+    }
+
+    fn path(&self, file: &File) -> String {
+        let above = file.parents.first().and_then(|parent| self.files.get(parent));
+        above.map_or_else(|| file.name.clone(), |parent| format!("{}/{}", self.path(parent), file.name))
+    }
+
+    fn find(&self, id: &str) -> Result<&File, Refused> {
+        self.files.get(id).ok_or_else(|| (404, "notFound", format!("File not found: {id}.")))
+    }
+
+    fn create(&mut self, about: &Value, bytes: Bytes) -> Result<File, Refused> {
+        let given = about["id"].as_str().map(str::to_owned);
+        if let Some(id) = &given {
+            if !self.ids.contains(id) {
+                return Err((400, "invalid", "The provided file ID is not usable.".to_owned()));
+            }
+            if self.files.contains_key(id) {
+                return Err((409, "fileIdInUse", "A file already exists with the provided ID.".to_owned()));
+            }
+        }
+        let parents = about["parents"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let mut parents: Vec<String> = parents.map(str::to_owned).collect();
+        if parents.is_empty() {
+            parents.push("root".to_owned());
+        }
+        for parent in parents.iter().filter(|parent| *parent != "root") {
+            self.find(parent)?;
+        }
+        let file = File {
+            id: given.unwrap_or_else(|| self.next()),
+            name: about["name"].as_str().unwrap_or("Untitled").to_owned(),
+            mime: about["mimeType"].as_str().unwrap_or("application/octet-stream").to_owned(),
+            parents,
+            trashed: false,
+            bytes,
+            version: 1,
+        };
+        self.files.insert(file.id.clone(), file.clone());
+        self.changes.push((file.id.clone(), false));
+        Ok(file)
+    }
+
+    fn change(&mut self, id: &str, about: &Value, bytes: Option<Bytes>) -> Result<File, Refused> {
+        self.find(id)?;
+        self.changes.push((id.to_owned(), false));
+        let file = self.files.get_mut(id).ok_or_else(|| (404, "notFound", String::new()))?;
+        if let Some(name) = about["name"].as_str() {
+            file.name = name.to_owned();
+        }
+        if let Some(mime) = about["mimeType"].as_str() {
+            file.mime = mime.to_owned();
+        }
+        if let Some(trashed) = about["trashed"].as_bool() {
+            file.trashed = trashed;
+        }
+        if let Some(bytes) = bytes {
+            file.bytes = bytes;
+        }
+        file.version += 1;
+        Ok(file.clone())
+    }
+
+    fn remove(&mut self, id: &str) {
+        let inside: Vec<String> = self
+            .files
+            .values()
+            .filter(|file| file.parents.iter().any(|parent| parent == id))
+            .map(|file| file.id.clone())
+            .collect();
+        inside.iter().for_each(|id| self.remove(id));
+        if self.files.remove(id).is_some() {
+            self.changes.push((id.to_owned(), true));
+        }
+    }
+}
+
+fn shown(file: &File) -> Value {
+    let mut shown = json!({
+        "kind": "drive#file", "id": file.id, "name": file.name, "mimeType": file.mime, "parents": file.parents, "trashed": file.trashed,
+        "version": file.version.to_string(),
+    });
+    if file.mime != FOLDER {
+        shown["size"] = file.bytes.len().to_string().into();
+        shown["sha256Checksum"] = hex::encode(Sha256::digest(&file.bytes)).into();
+        shown["md5Checksum"] = hex::encode(Md5::digest(&file.bytes)).into();
+    }
+    shown
+}
+
+fn refused((status, reason, message): Refused) -> Result<Response<Body>, Error> {
+    let body = json!({"error": {"code": status, "message": message, "errors": [{"domain": "global", "reason": reason, "message": message}]}});
+    said(status, &body)
+}
+
+async fn answer(tokens: &OAuthServer, state: &Mutex<State>, request: Request<Body>) -> Result<Response<Body>, Error> {
+    let (head, body) = request.into_parts();
+    let body = to_bytes(body, usize::MAX).await?;
+    let query = pairs(head.uri.query().unwrap_or_default());
+    let path = head.uri.path().trim_end_matches('/').to_owned();
+    let mut state = lock(state);
+    // The address of a session lets in whoever has it.
+    if let Some(id) = query.get("upload_id").filter(|_| head.method == Method::PUT) {
+        return piece(&mut state, id, &head.headers, &body);
+    }
+    if !tokens.admits(&head.headers) {
+        let message = "Request had invalid authentication credentials.".to_owned();
+        return refused((401, "authError", message));
+    }
+    let get = |name: &str| query.get(name).map(String::as_str).unwrap_or_default();
+    if let Some(rest) = path.strip_prefix("/upload/drive/v3/files") {
+        let overwrites = rest.strip_prefix('/').map(str::to_owned);
+        return upload(&mut state, &head.headers, get("uploadType"), overwrites, &body);
+    }
+    match (head.method.as_str(), path.as_str()) {
+        ("GET", "/drive/v3/files/generateIds") => {
+            let ids: Vec<String> = (0..get("count").parse().unwrap_or(10)).map(|_| state.next()).collect();
+            state.ids.extend(ids.iter().cloned());
+            said(200, &json!({"kind": "drive#generatedIds", "space": "drive", "ids": ids}))
+        }
+        ("GET", "/drive/v3/files") => search(&state, get("q")),
+        ("POST", "/drive/v3/files") => match state.create(&about(&body), Bytes::new()) {
+            Ok(file) => said(200, &shown(&file)),
+            Err(error) => refused(error),
+        },
+        ("GET", "/drive/v3/changes/startPageToken") => {
+            said(200, &json!({"kind": "drive#startPageToken", "startPageToken": state.changes.len().to_string()}))
+        }
+        ("GET", "/drive/v3/changes") => {
+            let since: usize = get("pageToken").parse().unwrap_or_default();
+            let change = |(id, removed): &(String, bool)| json!({"kind": "drive#change", "changeType": "file", "fileId": id, "removed": removed, "file": state.files.get(id).map(shown)});
+            let changes: Vec<Value> = state.changes.iter().skip(since).map(change).collect();
+            said(
+                200,
+                &json!({"kind": "drive#changeList", "newStartPageToken": state.changes.len().to_string(), "changes": changes}),
+            )
+        }
+        (method, path) => match path.strip_prefix("/drive/v3/files/") {
+            Some(id) => file(&mut state, method, id, get("alt"), &head.headers, &body),
+            None => failed(404),
+        },
+    }
+}
+
+fn about(body: &[u8]) -> Value {
+    serde_json::from_slice(body).unwrap_or_default()
+}
+
+fn file(
+    state: &mut State,
+    method: &str,
+    id: &str,
+    alt: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Response<Body>, Error> {
+    if let Err(error) = state.find(id) {
+        return refused(error);
+    }
+    match method {
+        "GET" if alt == "media" => {
+            let file = &state.files[id];
+            served(headers, &file.mime, &file.bytes)
+        }
+        "GET" => said(200, &shown(&state.files[id])),
+        "DELETE" => {
+            state.remove(id);
+            failed(204)
+        }
+        "PATCH" => match state.change(id, &about(body), None) {
+            Ok(file) => said(200, &shown(&file)),
+            Err(error) => refused(error),
+        },
+        _ => failed(405),
+    }
+}
+
+/// Answers a search of the form `'PARENT' in parents and name = 'NAME' and mimeType = 'TYPE' and trashed = false`, any part of it.
+fn search(state: &State, wanted: &str) -> Result<Response<Body>, Error> {
+    let mut found: Vec<&File> = state.files.values().collect();
+    let plain = |text: &str| text.trim().trim_matches('\'').replace("\\'", "'").replace("\\\\", "\\");
+    for part in wanted.split(" and ").filter(|part| !part.is_empty()) {
+        if let Some(parent) = part.strip_suffix(" in parents") {
+            found.retain(|file| file.parents.contains(&plain(parent)));
+        } else if let Some((field, value)) = part.split_once(" != ") {
+            found.retain(|file| field != "mimeType" || file.mime != plain(value));
+        } else if let Some((field, value)) = part.split_once('=') {
+            found.retain(|file| match field.trim() {
+                "name" => file.name == plain(value),
+                "mimeType" => file.mime == plain(value),
+                "trashed" => file.trashed == (value.trim() == "true"),
+                _ => false,
+            });
+        } else {
+            return refused((400, "invalid", "Invalid Value".to_owned()));
+        }
+    }
+    said(
+        200,
+        &json!({"kind": "drive#fileList", "incompleteSearch": false, "files": found.into_iter().map(shown).collect::<Vec<_>>()}),
+    )
+}
+
+fn upload(
+    state: &mut State,
+    headers: &HeaderMap,
+    kind: &str,
+    overwrites: Option<String>,
+    body: &Bytes,
+) -> Result<Response<Body>, Error> {
+    let content_type = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (about, bytes) = match kind {
+        "media" => (json!({"mimeType": content_type}), body.clone()),
+        "multipart" => match parts(content_type, body).as_deref() {
+            Some([first, second]) => (about(&first.body), second.body.clone()),
+            _ => return refused((400, "badContent", "Malformed multipart body.".to_owned())),
+        },
+        "resumable" => {
+            let id = format!("session-{}", state.next());
+            // Refused at once where it would be refused in the end.
+            if overwrites.is_none() && about(body)["id"].as_str().is_some_and(|id| state.files.contains_key(id)) {
+                return refused((409, "fileIdInUse", "A file already exists with the provided ID.".to_owned()));
+            }
+            state.sessions.insert(id.clone(), Session { about: about(body), overwrites, bytes: Vec::new() });
+            let host = headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
+            let location = format!("http://{host}/upload/drive/v3/files?uploadType=resumable&upload_id={id}");
+            return with_headers(200, &[("location", &location)]);
+        }
+        _ => return refused((400, "badRequest", "Unknown upload type.".to_owned())),
+    };
+    finish(state, overwrites.as_deref(), &about, bytes)
+}
+
+fn finish(state: &mut State, overwrites: Option<&str>, about: &Value, bytes: Bytes) -> Result<Response<Body>, Error> {
+    let stored = match overwrites {
+        Some(id) => state.change(id, about, Some(bytes)),
+        None => state.create(about, bytes),
+    };
+    match stored {
+        Ok(file) => said(200, &shown(&file)),
+        Err(error) => refused(error),
+    }
+}
+
+/// A piece of an upload: `bytes 0-9/100`, or the question how far it is: `bytes */100`.
+fn piece(state: &mut State, id: &str, headers: &HeaderMap, body: &Bytes) -> Result<Response<Body>, Error> {
+    let Some(mut session) = state.sessions.get(id).cloned() else { return failed(404) };
+    let range = headers.get("content-range").and_then(|range| range.to_str().ok()).unwrap_or("bytes 0-0/*");
+    let (part, total) = range.trim_start_matches("bytes ").split_once('/').unwrap_or(("*", "*"));
+    if let Some((first, _)) = part.split_once('-') {
+        if first.parse() != Ok(session.bytes.len()) {
+            return refused((400, "badRequest", "The piece does not follow the one before.".to_owned()));
+        }
+        if total.parse().is_ok_and(|total: usize| session.bytes.len() + body.len() < total)
+            && !body.len().is_multiple_of(256 << 10)
+        {
+            return refused((400, "badRequest", "A piece is a multiple of 256 KiB.".to_owned()));
+        }
+        session.bytes.extend_from_slice(body);
+        state.sessions.insert(id.to_owned(), session.clone());
+    }
+    if total.parse() == Ok(session.bytes.len()) {
+        state.sessions.remove(id);
+        return finish(state, session.overwrites.as_deref(), &session.about, session.bytes.into());
+    }
+    match session.bytes.len() {
+        0 => failed(308),
+        reached => with_headers(308, &[("range", &format!("bytes=0-{}", reached - 1))]),
+    }
+}
