@@ -37,7 +37,7 @@ mod xml;
 
 pub use body::{Body, ByteRange};
 pub use error::{Advice, Error, ErrorKind, Exchange, Operation};
-pub use location::{Arg, Document, Field, Location, location};
+pub use location::{Arg, Document, Field, Location, Moment, asks_when, location};
 pub use payload::{Payload, PutKey};
 pub use pool::Pool;
 pub use receipt::{Assurance, Receipt};

@@ -2,7 +2,7 @@
 //!
 //! A name is a prefix, a slash and the parts. The prefix comes from `path`, or from `folder_base_path` and `folder_path`, as they stand.
 //! The parts come from the fields: an argument or a field of the document is percent-encoded, a constant is not, a group
-//! is one part. `file` replaces everything.
+//! is one part. A date is the day on which it happened: `{"date": "YYYY/MM/DD"}`. `file` replaces everything.
 //!
 //! `settings` are the handler's own; `params` come from the plan and may say another place *under* the handler's root. Of either only
 //! the names in this module are read, so nothing in `params` can change a host, a bucket or a key.
@@ -53,6 +53,43 @@ pub struct Document<'a> {
     pub id: &'a DocId,
     /// Its public fields, an object.
     pub public: &'a Value,
+    /// When it happened, in the zone of who asks.
+    pub at: Moment,
+}
+
+/// A day and an hour, in whatever zone is counted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// 2026.
+    pub year: u16,
+    /// 1 to 12.
+    pub month: u8,
+    /// 1 to 31.
+    pub day: u8,
+    /// 0 to 23.
+    pub hour: u8,
+}
+
+impl Moment {
+    /// What each word of a date pattern stands for.
+    fn words(self) -> [(&'static str, String); 4] {
+        let two = |number: u8| format!("{number:02}");
+        [("YYYY", format!("{:04}", self.year)), ("MM", two(self.month)), ("DD", two(self.day)), ("HH", two(self.hour))]
+    }
+
+    fn written(self, pattern: &str) -> String {
+        self.words().into_iter().fold(pattern.to_owned(), |text, (word, value)| text.replace(word, &value))
+    }
+}
+
+/// Whether locations by these settings and params need to know when: only then it has to be found out.
+#[must_use]
+pub fn asks_when(settings: &Map<String, Value>, params: &Map<String, Value>) -> bool {
+    fn asks(list: &Value) -> bool {
+        let item = |item: &Value| item.get("date").is_some() || item.get("group").is_some_and(asks);
+        list.as_array().is_some_and(|items| items.iter().any(item))
+    }
+    Said { settings, params }.get("field_list").is_some_and(asks)
 }
 
 /// A part of a location.
@@ -64,6 +101,8 @@ pub enum Field {
     Const(Cow<'static, str>),
     /// A public field of the document, percent-encoded; no part at all where the document has no such text.
     Public(Cow<'static, str>),
+    /// The day, by a pattern of `YYYY`, `MM`, `DD` and `HH`; a slash in it separates folders.
+    Date(Cow<'static, str>),
     /// Several that make one part.
     Group(Vec<Field>),
 }
@@ -92,6 +131,7 @@ pub enum Arg {
 ///     database: &plan::Database::parse("0123456789abcdef0123456789abcdef-202611")?,
 ///     id: &plan::DocId::parse("202611-7")?,
 ///     public: &json!({}),
+///     at: attachments::Moment { year: 2026, month: 11, day: 24, hour: 15 },
 /// };
 /// let name = plan::AttachmentName::parse("call me.mp3")?;
 /// let settings = object(json!({"folder_base_path": "kept"}));
@@ -174,6 +214,7 @@ fn part(field: &Field, document: &Document<'_>, attachment: &AttachmentName) -> 
     let encoded = |text: &str| utf8_percent_encode(text, PART).to_string();
     match field {
         Field::Const(text) => Some(text.clone().into_owned()),
+        Field::Date(pattern) => Some(document.at.written(pattern)),
         Field::Arg(Arg::AccountId) => Some(encoded(document.account_id.unwrap_or("unknown_account"))),
         Field::Arg(Arg::Db) => Some(encoded(&document.database.name())),
         Field::Arg(Arg::Id) => Some(encoded(document.id.as_str())),
@@ -194,7 +235,7 @@ fn read_list(list: &Value) -> Result<Vec<Field>, Error> {
 }
 
 fn read_field(item: &Value) -> Result<Field, Error> {
-    let wrong = || misconfigured("an item of field_list is not one of arg, const, field, group");
+    let wrong = || misconfigured("an item of field_list is not one of arg, const, date, field, group");
     if let Value::String(text) = item {
         return Ok(Field::Const(Cow::Owned(text.clone())));
     }
@@ -205,6 +246,15 @@ fn read_field(item: &Value) -> Result<Field, Error> {
         "const" => Ok(Field::Const(Cow::Owned(text()?.to_owned()))),
         "field" => Ok(Field::Public(Cow::Owned(text()?.to_owned()))),
         "group" => read_list(value).map(Field::Group),
+        "date" => {
+            let pattern = text()?;
+            let rest =
+                Moment::default().words().iter().fold(pattern.to_owned(), |rest, (word, _)| rest.replace(word, ""));
+            match rest.chars().all(|left| "/-_. ".contains(left)) && rest != pattern {
+                true => Ok(Field::Date(Cow::Owned(pattern.to_owned()))),
+                false => Err(misconfigured("a date in field_list is made of YYYY, MM, DD, HH and / - _ .")),
+            }
+        }
         "arg" => match text()? {
             "account_id" => Ok(Field::Arg(Arg::AccountId)),
             "db" => Ok(Field::Arg(Arg::Db)),

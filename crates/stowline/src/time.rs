@@ -55,9 +55,29 @@ pub fn local(gregorian: i64, zone: Option<&str>, format: &str) -> (String, bool)
     (zoned.strftime(format).to_string(), known)
 }
 
+/// A day and an hour in a named zone, as locations have them; in UTC when the zone is unknown, or none.
+pub fn moment(gregorian: i64, zone: Option<&str>) -> attachments::Moment {
+    let zone = zone.and_then(|zone| TimeZone::get(zone).ok()).unwrap_or(TimeZone::UTC);
+    let at = timestamp(gregorian).to_zoned_datetime(zone);
+    // A calendar's numbers fit; before the year 0 nothing happened.
+    let small = |number: i8| u8::try_from(number).unwrap_or_default();
+    let year = u16::try_from(at.year()).unwrap_or_default();
+    attachments::Moment { year, month: small(at.month()), day: small(at.day()), hour: small(at.hour()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_is_in_its_zone() {
+        let at = from_unix(1_767_225_599);
+        let here = moment(at, None);
+        assert_eq!((here.year, here.month, here.day, here.hour), (2025, 12, 31, 23));
+        let there = moment(at, Some("Asia/Tokyo"));
+        assert_eq!((there.year, there.month, there.day, there.hour), (2026, 1, 1, 8));
+        assert_eq!(moment(at, Some("Nowhere/Land")), here);
+    }
 
     #[test]
     fn gregorian_seconds_are_what_kazoo_says() {

@@ -51,6 +51,7 @@ fn locations_are_as_the_cases_say() {
             database: &Database::parse(&database).unwrap(),
             id: &DocId::parse(case.id.as_deref().unwrap_or("test_id")).unwrap(),
             public: &Value::Object(public),
+            at: Moment { year: 2026, month: 3, day: 7, hour: 9 },
         };
         let attachment = AttachmentName::parse(case.attachment.as_deref().unwrap_or("test_att")).unwrap();
         let found = location(&case.kind, &case.settings, &case.params, &document, &attachment);
@@ -63,12 +64,24 @@ fn locations_are_as_the_cases_say() {
 }
 
 #[test]
+fn who_has_no_date_is_not_asked_when() {
+    let asks = |list: Value| asks_when(json!({"field_list": list}).as_object().unwrap(), &Map::new());
+    assert!(
+        asks(json!([{"date": "YYYY"}])) && asks(json!([{"arg": "id"}, {"group": [{"group": [{"date": "YYYY"}]}]}]))
+    );
+    assert!(!asks(json!([{"arg": "id"}, {"const": "date"}])) && !asks(json!("date")) && !asks(Value::Null));
+    let plan = json!({"field_list": [{"date": "MM"}]});
+    assert!(asks_when(&Map::new(), plan.as_object().unwrap()));
+}
+
+#[test]
 fn params_cannot_change_where_the_root_is() {
     let document = Document {
         account_id: None,
         database: &Database::parse("system_data").unwrap(),
         id: &DocId::parse("d").unwrap(),
         public: &Value::Null,
+        at: Moment::default(),
     };
     let attachment = AttachmentName::parse("a").unwrap();
     let params = json!({"bucket": "theirs", "host": "evil", "url": "http://evil", "key": "k", "secret": "s"});

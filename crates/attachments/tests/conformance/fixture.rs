@@ -300,6 +300,7 @@ pub fn place(kind: &str, settings: &Map<String, Value>, id: &str, attachment: &s
         database: &Database::parse(&format!("{ACCOUNT}-202611")).unwrap(),
         id: &DocId::parse(id).unwrap(),
         public: &public(id),
+        at: attachments::Moment::default(),
     };
     location(kind, settings, &Map::new(), &document, &AttachmentName::parse(attachment).unwrap()).unwrap()
 }

@@ -23,8 +23,8 @@ use plan::{AccountId, AttachmentName, AttachmentRoute, Database, DocId, DocType,
 use serde_json::{Map, Value};
 
 use super::attachment::{ATTACHMENTS, Area, Attachment, Place, attachments_of, files};
-use super::{App, Error, dataplans, discard, reservations};
-use crate::jobs;
+use super::{App, Error, accounts, dataplans, discard, reservations};
+use crate::{jobs, time};
 use connections::{Change, Document, Draft};
 
 /// The document that the bytes are for.
@@ -54,6 +54,8 @@ struct Routed {
     attachment: AttachmentRoute,
     settings: Map<String, Value>,
     destination: String,
+    /// The account's time zone, where the location has a date.
+    zone: Option<String>,
 }
 
 impl std::fmt::Debug for Routed {
@@ -101,12 +103,18 @@ impl Deposit {
         if let Some(dangling) = &route.dangling {
             tracing::warn!(account.id = %target.account, handler.id = %dangling, "the plan names a handler that nobody defines: kept here");
         }
-        let route = route.attachment.as_ref().and_then(|attachment| {
+        let mut route = route.attachment.as_ref().and_then(|attachment| {
             let (entry, _) = dataplan.handler(&attachment.handler_id)?;
             let kind = attachments::kind(&entry.handler)?;
             let destination = (kind.destination)(&entry.settings);
-            Some(Routed { attachment: attachment.clone(), settings: entry.settings.clone(), destination })
+            Some(Routed { attachment: attachment.clone(), settings: entry.settings.clone(), destination, zone: None })
         });
+        if let Some(routed) = &mut route
+            && attachments::asks_when(&routed.settings, &routed.attachment.params)
+        {
+            let account = accounts::find(app, &target.account).await?;
+            routed.zone = account.and_then(|account| account.timezone().map(str::to_owned));
+        }
         Ok(Self { target, route })
     }
 
@@ -322,8 +330,11 @@ impl Deposit {
 
     fn location(&self, routed: &Routed, name: &AttachmentName, public: Map<String, Value>) -> Result<Location, Error> {
         let Target { account, database, id, .. } = &self.target;
+        // What happened says when, so that the same again has the same place; what does not say happened now.
+        let happened = public.get("timestamp").and_then(Value::as_i64).unwrap_or_else(time::now);
+        let at = time::moment(happened, routed.zone.as_deref());
         let public = Value::Object(public);
-        let document = attachments::Document { account_id: Some(account.as_ref()), database, id, public: &public };
+        let document = attachments::Document { account_id: Some(account.as_ref()), database, id, public: &public, at };
         Ok(location(&routed.attachment.kind, &routed.settings, &routed.attachment.params, &document, name)?)
     }
 }

@@ -105,8 +105,13 @@ async fn attempt(app: &App, scope: &Scope, entry: &HandlerConfig, request_id: &s
     let public = json!({
         "id": doc_id.as_ref(), "att_uuid": token, "content": format!("some random content: {token}"), "request_id": request_id,
     });
-    let document =
-        attachments::Document { account_id: Some(&account), database: &database, id: &doc_id, public: &public };
+    let document = attachments::Document {
+        account_id: Some(&account),
+        database: &database,
+        id: &doc_id,
+        public: &public,
+        at: time::moment(time::now(), None),
+    };
     let place = location(&entry.handler, &entry.settings, &Map::new(), &document, &name).map_err(Fault::Destination)?;
     let handler = app.handlers.open(&entry.handler, &entry.settings).map_err(Fault::Destination)?;
     let payload = Payload::bytes(content.clone(), "text/plain");

@@ -59,7 +59,12 @@ async fn filesystem_keeps_messages_in_an_allowed_folder() {
         (json!({"root": missing}), "mount its disk"),
         (json!({}), "root"),
     ];
-    walk(&platform, "filesystem", &json!({"root": kept}), &kept, &wrong).await;
+    let by_day = json!([{"date": "YYYY/MM"}, {"arg": "id"}]);
+    let unfit = document("filesystem", &json!({"root": kept, "field_list": [{"date": "YYYY/month"}]}));
+    platform.tenant.api.put(&platform.storage(), &unfit).await.expect_status(400);
+    walk(&platform, "filesystem", &json!({"root": kept, "field_list": by_day}), &kept, &wrong).await;
+    let year = std::fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(year.into_iter().all(|year| year.len() == 4 && year.starts_with("20")), "{kept:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
