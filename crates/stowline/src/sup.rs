@@ -53,6 +53,8 @@ static FUNCTIONS: &[Function] = functions! {
     kzs_plan allow_validation_overrides [] "storage may be saved untried with validate_settings=false" commands::allow_validation_overrides;
     kzs_plan disallow_validation_overrides [] "it may not" commands::disallow_validation_overrides;
     kzs_plan flush [] "merged plans are forgotten and read anew" commands::flush;
+    kzs_plan reload [] "the same" commands::flush;
+    kzs_plan reset_system_dataplan [] "the system's storage document is removed: the built-in one holds" commands::reset_system_dataplan;
 };
 
 /// What can be called, for people.

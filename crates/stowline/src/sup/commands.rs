@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use serde_json::{Value, json};
 
-use crate::app::storage_documents::Scope;
+use crate::app::storage_documents::{self, Scope, Wish};
 use crate::app::switches::{self, Switch};
 use crate::app::{App, Error, accounts, users};
 
@@ -70,4 +70,12 @@ pub(super) async fn disallow_validation_overrides(app: Arc<App>, _: Vec<String>)
 pub(super) async fn flush(app: Arc<App>, _: Vec<String>) -> Answer {
     app.dataplans.forget(&Scope::System);
     Ok("ok".into())
+}
+
+/// `reset_system_dataplan`
+pub(super) async fn reset_system_dataplan(app: Arc<App>, _: Vec<String>) -> Answer {
+    match storage_documents::remove(&app, &Scope::System, &Wish { from_above: true, ..Wish::default() }).await {
+        Ok(_) | Err(Error::NotFound(_)) => Ok("ok".into()),
+        Err(error) => Err(plainly(error)),
+    }
 }

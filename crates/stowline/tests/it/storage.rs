@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod explain;
+mod faults;
 mod in_force;
 mod locks;
 mod matrix;
@@ -272,4 +273,16 @@ async fn masked_secrets_come_back_as_what_they_stand_for() {
     back["attachments"][HANDLER]["settings"]["host"] = json!("evil.example");
     let refused = api.post(&path, &json!({"data": back})).await.expect_status(400).data();
     assert!(refused[format!("attachments.{HANDLER}.settings.secret")].is_object(), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sup_resets_the_systems_document_to_the_built_in_one() {
+    let platform = Platform::start().await;
+    let reset = || platform.program.sup_output(&["kzs_plan", "reset_system_dataplan"]).status.code();
+    assert_eq!(reset(), Some(0), "also where there is none");
+    platform.master.api.put("/v2/storage", &json!({"data": {"note": 1}})).await.expect_status(201);
+    assert_eq!(reset(), Some(0));
+    let read = platform.master.api.get("/v2/storage").await.expect_status(200).json();
+    assert_eq!((read["data"].get("note"), read.get("revision")), (None, None));
+    assert_eq!(platform.program.sup_output(&["kzs_plan", "reload"]).status.code(), Some(0));
 }
