@@ -57,10 +57,12 @@ async fn with_loss_duplicates_reordering_and_jitter_what_arrived_is_in_its_place
         assert!(lost == 0 && harmed == 0 || harmed > passed.len() / 20, "{harmed} of {} were lost", passed.len());
         // As long as what was said, but for a tail that never came.
         let whole = arrived.iter().max().unwrap() + 160;
-        assert_eq!(stored.len(), whole, "seed {seed}: {} were said", said.len());
-        let missing = arrived.iter().filter(|at| stored[**at..**at + 160] != said[**at..**at + 160]).count();
-        // None, unless the machine stood still for longer than anybody is waited for.
-        assert!(missing <= late(&exchange), "seed {seed}: {missing} packets that arrived are not in their place");
+        // None is late, unless the machine stood still for longer than anybody is waited for.
+        let late = late(&exchange);
+        let all_there = stored.len() == whole || (late > 0 && stored.len() < whole);
+        assert!(all_there, "seed {seed}: {} of {whole} samples; {} were said", stored.len(), said.len());
+        let missing = arrived.iter().filter(|at| stored.get(**at..**at + 160) != Some(&said[**at..**at + 160])).count();
+        assert!(missing <= late, "seed {seed}: {missing} packets that arrived are not in their place");
     }
     until_idle(&exchange).await;
 }

@@ -34,9 +34,9 @@ impl Exchange {
         Self::set_up(PATIENT, LOOPBACK, more).await
     }
 
-    /// Hangs up on who says nothing for two seconds.
+    /// Hangs up on who says nothing for five seconds.
     pub async fn impatient() -> Self {
-        Self::set_up("max_pause = \"2s\"\nmax_wait = \"10s\"", LOOPBACK, "").await
+        Self::set_up("max_pause = \"5s\"\nmax_wait = \"20s\"", LOOPBACK, "").await
     }
 
     async fn set_up(limits: &str, trusted: &str, more: &str) -> Self {
