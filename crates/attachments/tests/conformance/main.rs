@@ -4,7 +4,7 @@
 //! fixtures, and a kind without a fixture makes them red. `s3` and `http` hold what is promised of one kind alone.
 //! The servers are real ones, over the wire.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a broken expectation should stop its test at once")]
+#![expect(clippy::unwrap_used, reason = "a broken expectation should stop its test at once")]
 
 mod azure;
 mod drives;
