@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use stowline::api::{Access, ROUTES, Route, Verb};
 use testkit::{Answer, Api};
 
-use crate::fixture::{Platform, login, user_of};
+use crate::fixture::{CONFIG, Platform, login, user_of};
 
 /// What the routes need in their paths.
 struct Ids {
@@ -66,7 +66,7 @@ fn said(answer: &Answer) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_every_route_an_anonymous_caller_is_answered_the_same_whether_a_thing_exists_or_not() {
-    let platform = Platform::start().await;
+    let platform = Platform::with(&format!("{CONFIG}\n[api]\nanonymous_per_second = 0")).await;
     let mailbox = platform.mailbox().await;
     let message = platform.voicemail(&mailbox).await;
     let existing = Ids {
