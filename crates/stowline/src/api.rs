@@ -273,9 +273,6 @@ pub const ROUTES: &[Route] = routes! {
     Post   "accounts/{account}/vmboxes/{box}" Admin vmbox::replace;
     Patch  "accounts/{account}/vmboxes/{box}" Admin vmbox::patch;
     Delete "accounts/{account}/vmboxes/{box}" Admin vmbox::remove;
-    Get    "accounts/{account}/vmboxes/{box}/greeting" Member vmbox::greeting::download;
-    Put    "accounts/{account}/vmboxes/{box}/greeting" Member vmbox::greeting::upload, files;
-    Delete "accounts/{account}/vmboxes/{box}/greeting" Member vmbox::greeting::remove;
     Get    "accounts/{account}/vmboxes/{box}/messages" Member vmbox::messages::list;
     Put    "accounts/{account}/vmboxes/{box}/messages" Member vmbox::messages::create, files;
     Post   "accounts/{account}/vmboxes/{box}/messages" Member vmbox::messages::change_many;
@@ -319,9 +316,6 @@ pub const ROUTES: &[Route] = routes! {
     Post   "accounts/{account}/users/{user}/vmboxes/{box}" Admin vmbox::replace;
     Patch  "accounts/{account}/users/{user}/vmboxes/{box}" Admin vmbox::patch;
     Delete "accounts/{account}/users/{user}/vmboxes/{box}" Admin vmbox::remove;
-    Get    "accounts/{account}/users/{user}/vmboxes/{box}/greeting" Member vmbox::greeting::download;
-    Put    "accounts/{account}/users/{user}/vmboxes/{box}/greeting" Member vmbox::greeting::upload, files;
-    Delete "accounts/{account}/users/{user}/vmboxes/{box}/greeting" Member vmbox::greeting::remove;
     Get    "accounts/{account}/users/{user}/vmboxes/{box}/messages" Member vmbox::messages::list;
     Put    "accounts/{account}/users/{user}/vmboxes/{box}/messages" Member vmbox::messages::create, files;
     Post   "accounts/{account}/users/{user}/vmboxes/{box}/messages" Member vmbox::messages::change_many;

@@ -3,7 +3,6 @@
 mod calls;
 mod crash;
 mod credentials;
-mod greetings;
 mod habits;
 mod network;
 mod phones;
