@@ -1,7 +1,7 @@
 //! The API, written down for machines: an OpenAPI 3.1 document made from the router and the schemas, so that it cannot say otherwise than they do.
 //!
 //! It is served at `/v2/api_docs/openapi.json` and kept as `docs/openapi.json`. What a body looks like is said by schema where a form checks it;
-//! which routes those are stands in [`body`], the one thing here that has to be kept up by hand, and a test asks for it.
+//! which routes those are stands in `body`, the one thing here that has to be kept up by hand, and a test asks for it.
 
 use plan::schema::Schemas;
 use serde_json::{Map, Value, json};
