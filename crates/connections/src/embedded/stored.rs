@@ -35,7 +35,7 @@ impl<'a> Stored<'a> {
     /// The document with this id.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`].
+    /// [`Unavailable`](crate::ErrorKind::Unavailable).
     pub fn get(&self, database: &Database, id: &DocId) -> Result<Option<Known>, Error> {
         self.known(&database.name(), id.as_ref())
     }
@@ -43,7 +43,7 @@ impl<'a> Stored<'a> {
     /// The document that holds a unique key.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] or [`ErrorKind::Corrupt`].
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) or [`Corrupt`](crate::ErrorKind::Corrupt).
     pub fn holder(&self, space: &str, key: &str) -> Result<Option<Known>, Error> {
         match place_of_holder(self.connection, space, key)? {
             Some((database, id, _)) => self.known(&database.name(), &id),
