@@ -50,6 +50,18 @@ pub(crate) async fn ask(
     Ok(Err(Refusal { operation, url, status, headers, body }))
 }
 
+/// A removal that was asked for: what is absent is removed already.
+pub(crate) async fn removed(asked: Result<Answer, Error>) -> Result<(), Error> {
+    match asked {
+        Ok(answer) => {
+            answer.pass().await;
+            Ok(())
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 impl Refusal {
     /// A header's text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, future};
+use http::{HeaderMap, HeaderValue, header};
 
 use crate::error::{Error, ErrorKind, Operation};
 
@@ -37,13 +38,14 @@ impl ByteRange {
         self.within(total).map(|(first, last)| Self::FromTo(first, last)).ok_or_else(outside)
     }
 
-    /// As a `Range` header says it.
-    pub(crate) fn header(self) -> String {
-        match self {
+    /// Asks for this part in the headers of a request.
+    pub(crate) fn ask(self, headers: &mut HeaderMap) {
+        let text = match self {
             Self::From(first) => format!("bytes={first}-"),
             Self::FromTo(first, last) => format!("bytes={first}-{last}"),
             Self::Last(count) => format!("bytes=-{count}"),
-        }
+        };
+        headers.extend(HeaderValue::from_str(&text).ok().map(|value| (header::RANGE, value)));
     }
 }
 

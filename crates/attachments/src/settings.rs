@@ -45,6 +45,12 @@ impl<'a> Settings<'a> {
         self.text(name)?.map(read).transpose()
     }
 
+    /// The URL that stands for `default`, without a slash at its end.
+    pub(crate) fn root(self, name: &str, default: &str) -> Result<String, Error> {
+        let url = self.url(name)?;
+        Ok(url.map_or_else(|| default.to_owned(), |url| outbound::redact(&url).trim_end_matches('/').to_owned()))
+    }
+
     pub(crate) fn secret(self, name: &str) -> Result<Secret, Error> {
         self.required(name).map(Secret::new)
     }

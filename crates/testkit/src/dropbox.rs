@@ -4,7 +4,7 @@
 //! conflicts, ranges, ids that survive moves, and the feed of a folder. Whoever shows no good access token is refused.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::body::{Body, to_bytes};
@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::answers::{failed, said, served};
-use crate::wire::{Answerer, Error, Listener, lock};
-use crate::{Faults, OAuthServer};
+use crate::wire::{Error, Listener, lock};
+use crate::{Faults, OAuthServer, drive};
 
 /// A Dropbox on a loopback port, and who gives tokens for it.
 #[derive(Debug)]
@@ -45,13 +45,8 @@ struct File {
 impl Dropbox {
     /// Starts an empty one.
     pub fn start() -> Self {
-        let (tokens, state) = (Arc::new(OAuthServer::start()), Arc::new(Mutex::new(State::default())));
-        let (admits, kept) = (tokens.clone(), state.clone());
-        let answerer: Answerer = Arc::new(move |request| {
-            let (admits, kept) = (admits.clone(), kept.clone());
-            Box::pin(async move { answer(&admits, &kept, request).await })
-        });
-        let listener = Listener::start((Ipv4Addr::LOCALHOST, 0).into(), answerer).expect("a free loopback port");
+        let (listener, tokens, state) =
+            drive::start(|tokens, state, request| Box::pin(async move { answer(&tokens, &state, request).await }));
         Self { listener, tokens, state }
     }
 

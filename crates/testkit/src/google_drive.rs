@@ -5,7 +5,7 @@
 //! Whoever shows no good access token is refused. Errors have Google's form.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::body::{Body, to_bytes};
@@ -17,8 +17,8 @@ use sha2::{Digest, Sha256};
 
 use crate::answers::{failed, pairs, said, served, with_headers};
 use crate::http_store::parts;
-use crate::wire::{Answerer, Error, Listener, lock};
-use crate::{Faults, OAuthServer};
+use crate::wire::{Error, Listener, lock};
+use crate::{Faults, OAuthServer, drive};
 
 const FOLDER: &str = "application/vnd.google-apps.folder";
 
@@ -61,13 +61,8 @@ struct Session {
 impl GoogleDrive {
     /// Starts an empty drive.
     pub fn start() -> Self {
-        let (tokens, state) = (Arc::new(OAuthServer::start()), Arc::new(Mutex::new(State::default())));
-        let (admits, kept) = (tokens.clone(), state.clone());
-        let answerer: Answerer = Arc::new(move |request| {
-            let (admits, kept) = (admits.clone(), kept.clone());
-            Box::pin(async move { answer(&admits, &kept, request).await })
-        });
-        let listener = Listener::start((Ipv4Addr::LOCALHOST, 0).into(), answerer).expect("a free loopback port");
+        let (listener, tokens, state) =
+            drive::start(|tokens, state, request| Box::pin(async move { answer(&tokens, &state, request).await }));
         Self { listener, tokens, state }
     }
 

@@ -29,6 +29,7 @@ mod answers;
 mod api;
 mod azure_server;
 mod dns_server;
+mod drive;
 mod dropbox;
 mod fault;
 mod fault_proxy;

@@ -5,7 +5,7 @@
 //! refused; the address of a session or of a download lets in whoever has it.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::body::{Body, to_bytes};
@@ -18,8 +18,8 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use crate::answers::{failed, pairs, said, served, with_headers};
-use crate::wire::{Answerer, Error, Listener, lock};
-use crate::{Faults, OAuthServer};
+use crate::wire::{Error, Listener, lock};
+use crate::{Faults, OAuthServer, drive};
 
 const DRIVE: &str = "b!fakeDrive01";
 
@@ -58,13 +58,8 @@ struct Session {
 impl OneDrive {
     /// Starts an empty one.
     pub fn start() -> Self {
-        let (tokens, state) = (Arc::new(OAuthServer::start()), Arc::new(Mutex::new(State::default())));
-        let (admits, kept) = (tokens.clone(), state.clone());
-        let answerer: Answerer = Arc::new(move |request| {
-            let (admits, kept) = (admits.clone(), kept.clone());
-            Box::pin(async move { answer(&admits, &kept, request).await })
-        });
-        let listener = Listener::start((Ipv4Addr::LOCALHOST, 0).into(), answerer).expect("a free loopback port");
+        let (listener, tokens, state) =
+            drive::start(|tokens, state, request| Box::pin(async move { answer(&tokens, &state, request).await }));
         Self { listener, tokens, state }
     }
 

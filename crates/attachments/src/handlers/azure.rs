@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use self::wire::{Ask, Container, Wire};
 use crate::Handler;
-use crate::asking::Answer;
+use crate::asking::{Answer, removed};
 use crate::body::{Body, ByteRange};
 use crate::error::{Error, ErrorKind, Operation};
 use crate::location::Location;
@@ -84,14 +84,7 @@ impl Handler for Azure {
 
     async fn delete(&self, receipt: &Receipt) -> Result<(), Error> {
         let ask = Ask::new(Operation::Delete, Method::DELETE, name(&receipt.location)?);
-        match self.wire.ask(ask).await {
-            Ok(answer) => {
-                answer.pass().await;
-                Ok(())
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-        }
+        removed(self.wire.ask(ask).await).await
     }
 }
 
@@ -122,8 +115,7 @@ impl Azure {
     async fn get(&self, name: &str, range: Option<ByteRange>, length: u64) -> Result<Answer, Error> {
         let mut ask = Ask::new(Operation::Fetch, Method::GET, name);
         if let Some(range) = range {
-            let range = HeaderValue::from_str(&range.counted(length)?.header());
-            ask.headers.extend(range.ok().map(|range| (header::RANGE, range)));
+            range.counted(length)?.ask(&mut ask.headers);
         }
         self.wire.ask(ask).await
     }

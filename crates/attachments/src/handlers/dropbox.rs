@@ -52,8 +52,7 @@ pub(crate) fn destination(settings: &Map<String, Value>) -> String {
 }
 
 fn roots(settings: Settings<'_>) -> Result<(String, String), Error> {
-    let root = settings.url("base_url")?.map(|url| outbound::redact(&url).trim_end_matches('/').to_owned());
-    Ok(root.map_or_else(|| (API.to_owned(), CONTENT.to_owned()), |root| (root.clone(), root)))
+    Ok((settings.root("base_url", API)?, settings.root("base_url", CONTENT)?))
 }
 
 struct Dropbox {
@@ -96,8 +95,9 @@ impl Handler for Dropbox {
             let mut request = Request::new(Method::POST, url.clone());
             request.headers.insert(ARGUMENTS, arguments.clone());
             request.headers.insert(header::CONTENT_TYPE, OCTETS);
-            let value = range.and_then(|range| HeaderValue::from_str(&range.header()).ok());
-            request.headers.extend(value.map(|value| (header::RANGE, value)));
+            if let Some(range) = range {
+                range.ask(&mut request.headers);
+            }
             request
         };
         let body = self.ask(Operation::Fetch, &request).await?.body(range, receipt.length)?;

@@ -44,20 +44,22 @@ pub(crate) fn open(settings: &Map<String, Value>, ways: &Ways) -> Result<Arc<dyn
     let settings = Settings(settings);
     let bearer = Bearer::by_consent(ways, settings.required("oauth_doc_id")?, SCOPE);
     let folder = settings.text("folder_id")?.unwrap_or("root").to_owned();
-    let drive = Drive { bearer, root: root(settings)?, destination, ids: Mutex::default(), naming: Mutex::default() };
+    let drive = Drive {
+        bearer,
+        root: settings.root("base_url", DEFAULT)?,
+        destination,
+        ids: Mutex::default(),
+        naming: Mutex::default(),
+    };
     Ok(Arc::new(GoogleDrive { drive, folder, folders: Folders::default() }))
 }
 
 /// The drive that the consent opens.
 pub(crate) fn destination(settings: &Map<String, Value>) -> String {
     let settings = Settings(settings);
-    let (root, consent) = (root(settings).unwrap_or_default(), settings.text("oauth_doc_id").ok().flatten());
+    let (root, consent) =
+        (settings.root("base_url", DEFAULT).unwrap_or_default(), settings.text("oauth_doc_id").ok().flatten());
     format!("{root}/drive/{}", consent.unwrap_or_default())
-}
-
-fn root(settings: Settings<'_>) -> Result<String, Error> {
-    let root = settings.url("base_url")?;
-    Ok(root.map_or_else(|| DEFAULT.to_owned(), |url| outbound::redact(&url).trim_end_matches('/').to_owned()))
 }
 
 struct GoogleDrive {
@@ -101,8 +103,9 @@ impl Handler for GoogleDrive {
         let range = range.map(|range| range.counted(receipt.length)).transpose()?;
         let request = || {
             let mut request = Request::new(Method::GET, url.clone());
-            let value = range.and_then(|range| HeaderValue::from_str(&range.header()).ok());
-            request.headers.extend(value.map(|value| (header::RANGE, value)));
+            if let Some(range) = range {
+                range.ask(&mut request.headers);
+            }
             request
         };
         self.drive.ask(Operation::Fetch, &request).await?.body(range, receipt.length)

@@ -20,7 +20,7 @@ use url::Url;
 
 use super::google::{self, refused};
 use crate::Handler;
-use crate::asking::Answer;
+use crate::asking::{Answer, removed};
 use crate::bearer::Bearer;
 use crate::body::{Body, ByteRange};
 use crate::error::{Error, ErrorKind, Operation};
@@ -73,9 +73,7 @@ impl Bucket {
         if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')) {
             return Err(wrong("bucket", "is no name"));
         }
-        let root = settings.url("base_url")?;
-        let root =
-            root.map_or_else(|| DEFAULT.to_owned(), |url| outbound::redact(&url).trim_end_matches('/').to_owned());
+        let root = settings.root("base_url", DEFAULT)?;
         Ok(Self { root, name: name.to_owned() })
     }
 
@@ -129,8 +127,9 @@ impl Handler for GoogleStorage {
         let range = range.map(|range| range.counted(receipt.length)).transpose()?;
         let request = || {
             let mut request = Request::new(Method::GET, url.clone());
-            let value = range.and_then(|range| HeaderValue::from_str(&range.header()).ok());
-            request.headers.extend(value.map(|value| (header::RANGE, value)));
+            if let Some(range) = range {
+                range.ask(&mut request.headers);
+            }
             request
         };
         self.ask(Operation::Fetch, &request).await?.body(range, receipt.length)
@@ -138,14 +137,7 @@ impl Handler for GoogleStorage {
 
     async fn delete(&self, receipt: &Receipt) -> Result<(), Error> {
         let url = self.bucket.object(name(&receipt.location)?, "")?;
-        match self.ask(Operation::Delete, &|| Request::new(Method::DELETE, url.clone())).await {
-            Ok(answer) => {
-                answer.pass().await;
-                Ok(())
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-        }
+        removed(self.ask(Operation::Delete, &|| Request::new(Method::DELETE, url.clone())).await).await
     }
 }
 

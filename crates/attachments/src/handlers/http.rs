@@ -111,8 +111,9 @@ impl Handler for Http {
         let url = with_metadata(self.address(receipt)?, metadata);
         let mut headers = HeaderMap::new();
         // What is base64 can only be cut once it is none.
-        let asked = range.filter(|_| !receipt.base64).and_then(|range| HeaderValue::from_str(&range.header()).ok());
-        headers.extend(asked.map(|range| (header::RANGE, range)));
+        if let Some(range) = range.filter(|_| !receipt.base64) {
+            range.ask(&mut headers);
+        }
         let (trail, response) =
             self.ask(Operation::Fetch, Method::GET, url, headers, &|| outbound::Body::Empty).await?;
         let url = trail.current().clone();

@@ -19,7 +19,7 @@ use url::Url;
 
 use self::quick_xor::QuickXor;
 use crate::Handler;
-use crate::asking::{Answer, Refusal, ask};
+use crate::asking::{Answer, Refusal, ask, removed};
 use crate::bearer::Bearer;
 use crate::body::{Body, ByteRange};
 use crate::error::{Error, ErrorKind, Operation};
@@ -64,9 +64,7 @@ struct Drive {
 impl Drive {
     fn read(settings: &Map<String, Value>) -> Result<Self, Error> {
         let settings = Settings(settings);
-        let root = settings.url("base_url")?;
-        let root =
-            root.map_or_else(|| DEFAULT.to_owned(), |url| outbound::redact(&url).trim_end_matches('/').to_owned());
+        let root = settings.root("base_url", DEFAULT)?;
         let encoded = |id: &str| utf8_percent_encode(id, PART).to_string();
         let drive = match (settings.text("drive_id")?, settings.text("site_id")?) {
             (None, None) => "me/drive".to_owned(),
@@ -134,8 +132,9 @@ impl Handler for OneDrive {
     async fn fetch(&self, receipt: &Receipt, range: Option<ByteRange>, _: &Value) -> Result<Body, Error> {
         let range = range.map(|range| range.counted(receipt.length)).transpose()?;
         let mut headers = HeaderMap::new();
-        let value = range.and_then(|range| HeaderValue::from_str(&range.header()).ok());
-        headers.extend(value.map(|value| (header::RANGE, value)));
+        if let Some(range) = range {
+            range.ask(&mut headers);
+        }
         let answer = self.download(self.drive.item(receipt, "/content")?, headers).await?;
         let body = answer.body(range, receipt.length)?;
         // The bytes come from a place that knows no media types.
@@ -144,14 +143,7 @@ impl Handler for OneDrive {
 
     async fn delete(&self, receipt: &Receipt) -> Result<(), Error> {
         let url = self.drive.item(receipt, "")?;
-        match self.ask(Operation::Delete, &|| Request::new(Method::DELETE, url.clone())).await {
-            Ok(answer) => {
-                answer.pass().await;
-                Ok(())
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-        }
+        removed(self.ask(Operation::Delete, &|| Request::new(Method::DELETE, url.clone())).await).await
     }
 }
 

@@ -152,8 +152,8 @@ impl Evidence {
 impl Bucket {
     async fn get(&self, key: &str, range: Option<ByteRange>) -> Result<Told, Error> {
         let mut ask = Ask::new(Operation::Fetch, Method::GET, key);
-        if let Some(range) = range.and_then(|range| HeaderValue::from_str(&range.header()).ok()) {
-            ask.headers.insert(header::RANGE, range);
+        if let Some(range) = range {
+            range.ask(&mut ask.headers);
         }
         self.wire.ask(&ask).await
     }

@@ -189,8 +189,9 @@ impl Webdav {
 
     async fn get(&self, operation: Operation, url: &Url, range: Option<ByteRange>) -> Result<Body, Error> {
         let mut headers = HeaderMap::new();
-        let asked = range.and_then(|range| HeaderValue::from_str(&range.header()).ok());
-        headers.extend(asked.map(|range| (header::RANGE, range)));
+        if let Some(range) = range {
+            range.ask(&mut headers);
+        }
         let response = self.ask(operation, Method::GET, url.clone(), headers, outbound::Body::Empty).await?;
         let part = response.status() == StatusCode::PARTIAL_CONTENT;
         let served = response.header(header::CONTENT_RANGE).and_then(content_range).filter(|_| part);
