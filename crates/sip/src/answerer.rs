@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-use crate::invitation::Invitation;
+use crate::invitation::{Invitation, Rejection};
 use crate::party::Party;
 use crate::transport::Transport;
 
@@ -27,6 +27,29 @@ pub trait Answerer: Send + Sync + 'static {
 
     /// Takes a call from beginning to end. Every call has a task of its own; dropping what it was given ends it.
     async fn take(&self, invitation: Invitation);
+}
+
+/// Takes no call and knows nobody: for who only calls. It trusts every address, so that the answers to its calls are heard.
+#[derive(Debug, Clone, Copy)]
+pub struct Nobody;
+
+#[async_trait]
+impl Answerer for Nobody {
+    fn trusts(&self, _source: IpAddr) -> bool {
+        true
+    }
+
+    async fn knows_anybody(&self) -> bool {
+        false
+    }
+
+    async fn identify(&self, _realm: &str, _username: &str) -> Result<Option<Known>, Unavailable> {
+        Ok(None)
+    }
+
+    async fn take(&self, invitation: Invitation) {
+        invitation.reject(Rejection::Unavailable);
+    }
 }
 
 /// A user with a password.

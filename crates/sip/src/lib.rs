@@ -33,7 +33,7 @@ pub mod sdp;
 mod transport;
 
 pub use agent::{Agent, Census, Settings};
-pub use answerer::{About, Answerer, Caller, Known, Password, Unavailable};
+pub use answerer::{About, Answerer, Caller, Known, Nobody, Password, Unavailable};
 pub use dial::{Dial, Progress};
 pub use error::{Error, ErrorKind};
 pub use invitation::{Invitation, Rejection};

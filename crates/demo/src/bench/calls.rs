@@ -10,9 +10,9 @@ use super::{Bench, Outcome, median, memory, percentile, progress};
 use anyhow::{Context, ensure};
 use serde_json::json;
 use sip::sdp::{Direction, Menu};
-use sip::{Agent, Answerer, Call, Dial, Invitation, Known, Listen, Rejection, Settings, Transport, Unavailable};
+use sip::{Agent, Call, Dial, Listen, Nobody, Settings, Transport};
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -302,28 +302,6 @@ async fn dial(phone: &Agent, server: SocketAddr, number: usize) -> anyhow::Resul
     };
     let menu = Menu { codecs: vec![Codec::Pcmu], ptime: 20, direction: Direction::Both };
     Ok(phone.dial(&dial, &menu, tokio::sync::mpsc::unbounded_channel().0).await?)
-}
-
-/// Callers are called by nobody.
-struct Nobody;
-
-#[async_trait::async_trait]
-impl Answerer for Nobody {
-    fn trusts(&self, _source: IpAddr) -> bool {
-        true
-    }
-
-    async fn knows_anybody(&self) -> bool {
-        false
-    }
-
-    async fn identify(&self, _realm: &str, _username: &str) -> Result<Option<Known>, Unavailable> {
-        Ok(None)
-    }
-
-    async fn take(&self, invitation: Invitation) {
-        invitation.reject(Rejection::Unavailable);
-    }
 }
 
 #[cfg(test)]

@@ -7,12 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use async_trait::async_trait;
 use sip::sdp::{Direction, Menu};
-use sip::{
-    Agent, Answerer, Call, Dial, ErrorKind, Invitation, Known, Listen, Password, Progress, Rejection, Settings,
-    Transport, Unavailable,
-};
+use sip::{Agent, Call, Dial, ErrorKind, Listen, Nobody, Password, Progress, Settings, Transport};
 use tokio::sync::mpsc;
 use voice::{Clip, Codec, Key, wav};
 
@@ -175,26 +171,4 @@ async fn speak(
         std::fs::write(file, wav::file(rate, &samples)).with_context(|| format!("cannot write {}", file.display()))?;
     }
     Ok(outcome)
-}
-
-/// Answers nobody, and hears what comes back.
-struct Nobody;
-
-#[async_trait]
-impl Answerer for Nobody {
-    fn trusts(&self, _source: std::net::IpAddr) -> bool {
-        true
-    }
-
-    async fn knows_anybody(&self) -> bool {
-        false
-    }
-
-    async fn identify(&self, _realm: &str, _username: &str) -> Result<Option<Known>, Unavailable> {
-        Ok(None)
-    }
-
-    async fn take(&self, invitation: Invitation) {
-        invitation.reject(Rejection::Unavailable);
-    }
 }
