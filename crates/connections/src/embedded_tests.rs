@@ -1,6 +1,7 @@
 //! The promises of the embedded store, one test each.
 
 use super::*;
+use crate::{Claim, Order};
 use serde_json::json;
 
 fn open() -> (tempfile::TempDir, Embedded) {

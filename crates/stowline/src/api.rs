@@ -4,7 +4,7 @@
 //! account in the path is loaded (404) → the rights that the *route declares* are enforced (403) → the endpoint runs → the answer is wrapped.
 //! Who has no valid token is answered 401 before anything is looked up, so an anonymous caller learns nothing.
 //!
-//! An endpoint is a function in `api/x.rs` and a line in [`ROUTES`]. It gets a [`Call`], calls `app`, and answers a [`Reply`].
+//! An endpoint is a function in `api/x.rs` and a line in [`ROUTES`] (`api/routes.rs`). It gets a [`Call`], calls `app`, and answers a [`Reply`].
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,10 +12,8 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use futures_util::future::BoxFuture;
 use http::{HeaderValue, Method, StatusCode};
 
-use crate::app::ingest_keys::Scope;
 use crate::app::{App, Error, accounts, audit as trail, auth};
 use plan::AccountId;
 
@@ -38,6 +36,7 @@ pub mod ingest;
 pub mod ingest_key;
 pub mod list;
 pub mod recording;
+pub mod routes;
 pub mod schemas;
 pub mod sip_credential;
 pub mod storage;
@@ -50,318 +49,8 @@ pub mod whose;
 pub use call::Call;
 pub use envelope::Reply;
 use error::Fault;
-
-/// Who may use a route. The account is the one in the path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Anybody.
-    Open,
-    /// Whoever has a token.
-    Authenticated,
-    /// Users of the account and of accounts above it.
-    Member,
-    /// Admins of the account and of accounts above it.
-    Admin,
-    /// The user in the path; admins of the account and of accounts above it.
-    Own,
-    /// Admins of accounts above it, super admins.
-    Above,
-    /// Admins, of whatever account.
-    AnyAdmin,
-    /// Super admins.
-    SuperAdmin,
-    /// Users of the account, its reseller's admins, super admins.
-    StorageRead,
-    /// Admins of the account, its reseller's, super admins.
-    StorageChange,
-    /// As [`Access::StorageRead`], of an account that is a reseller.
-    PlansRead,
-    /// As [`Access::StorageChange`], of an account that is a reseller.
-    PlansChange,
-    /// The user in the path, and those of [`Access::StorageChange`].
-    UserStorage,
-    /// Whoever has an ingest key of the account with this scope; admins of the account and of accounts above it.
-    Ingest(Scope),
-}
-
-type Endpoint = fn(Arc<App>, Call) -> BoxFuture<'static, Result<Reply, Fault>>;
-
-/// A line of the router.
-#[derive(Debug, Clone, Copy)]
-pub struct Route {
-    /// The verb.
-    pub method: Verb,
-    /// The path below `/v2/`; a segment in braces is a parameter.
-    pub path: &'static str,
-    /// Who may.
-    pub access: Access,
-    /// Takes bodies that are files.
-    pub files: bool,
-    endpoint: Endpoint,
-}
-
-/// The verbs of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[expect(missing_docs, reason = "the verbs of HTTP")]
-pub enum Verb {
-    #[default]
-    Get,
-    Put,
-    Post,
-    Patch,
-    Delete,
-}
-
-impl Verb {
-    /// The verb of a request; `HEAD` is a `GET` whose body is not sent.
-    pub fn of(method: &Method) -> Option<Self> {
-        match method.as_str() {
-            "GET" | "HEAD" => Some(Self::Get),
-            other => Self::named(other),
-        }
-    }
-
-    /// Its name.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Get => "GET",
-            Self::Put => "PUT",
-            Self::Post => "POST",
-            Self::Patch => "PATCH",
-            Self::Delete => "DELETE",
-        }
-    }
-
-    /// The verb with this name, in any case.
-    pub fn named(name: &str) -> Option<Self> {
-        match name.to_ascii_uppercase().as_str() {
-            "GET" => Some(Self::Get),
-            "PUT" => Some(Self::Put),
-            "POST" => Some(Self::Post),
-            "PATCH" => Some(Self::Patch),
-            "DELETE" => Some(Self::Delete),
-            _ => None,
-        }
-    }
-}
-
-macro_rules! routes {
-    (@) => { false };
-    (@ files) => { true };
-    ($($method:ident $path:literal $access:ident $(($scope:ident))? $endpoint:path $(, $files:ident)?;)*) => {
-        &[$(Route {
-            method: Verb::$method,
-            path: $path,
-            access: Access::$access $((Scope::$scope))?,
-            files: routes!(@ $($files)?),
-            endpoint: |app, call| Box::pin($endpoint(app, call)),
-        }),*]
-    };
-}
-
-/// The router: verb, path, who may, what runs.
-pub const ROUTES: &[Route] = routes! {
-    Put    "user_auth" Open authentication::by_password;
-    Get    "user_auth/{token}" Open authentication::told;
-    Put    "api_auth" Open authentication::by_api_key;
-    Get    "auth/tokeninfo" Open authentication::told;
-    Post   "auth/tokeninfo" Open authentication::told;
-    Get    "token_auth" Authenticated authentication::own;
-    Delete "token_auth" Authenticated authentication::revoke;
-
-    Get    "schemas" Open schemas::list;
-    Get    "schemas/{schema}" Open schemas::read;
-    Get    "api_docs/openapi.json" Open schemas::openapi;
-
-    Put    "accounts" AnyAdmin account::create_below_own;
-    Put    "accounts/{account}" Admin account::create;
-    Get    "accounts/{account}" Member account::read;
-    Post   "accounts/{account}" Admin account::replace;
-    Patch  "accounts/{account}" Admin account::patch;
-    Delete "accounts/{account}" Above account::remove;
-    Get    "accounts/{account}/children" Admin account::children;
-    Get    "accounts/{account}/descendants" Admin account::descendants;
-    Get    "accounts/{account}/siblings" Above account::siblings;
-    Get    "accounts/{account}/parents" Member account::parents;
-    Get    "accounts/{account}/tree" Member account::parents;
-    Get    "accounts/{account}/api_key" Admin account::api_key;
-    Put    "accounts/{account}/api_key" Admin account::rotate_api_key;
-    Put    "accounts/{account}/reseller" SuperAdmin account::promote;
-    Delete "accounts/{account}/reseller" SuperAdmin account::demote;
-
-    Get    "accounts/{account}/apps_store" Member account::apps_store;
-
-    Get    "accounts/{account}/ingest_keys" Admin ingest_key::list;
-    Put    "accounts/{account}/ingest_keys" Admin ingest_key::create;
-    Get    "accounts/{account}/ingest_keys/{ingest_key}" Admin ingest_key::read;
-    Delete "accounts/{account}/ingest_keys/{ingest_key}" Admin ingest_key::revoke;
-
-    Get    "accounts/{account}/sip_credentials" StorageChange sip_credential::list;
-    Put    "accounts/{account}/sip_credentials" StorageChange sip_credential::create;
-    Get    "accounts/{account}/sip_credentials/{sip_credential}" StorageChange sip_credential::read;
-    Delete "accounts/{account}/sip_credentials/{sip_credential}" StorageChange sip_credential::revoke;
-
-    Get    "accounts/{account}/users" Member user::list;
-    Put    "accounts/{account}/users" Admin user::create;
-    Get    "accounts/{account}/users/{user}" Own user::read;
-    Post   "accounts/{account}/users/{user}" Own user::replace;
-    Patch  "accounts/{account}/users/{user}" Own user::patch;
-    Delete "accounts/{account}/users/{user}" Admin user::remove;
-    Delete "accounts/{account}/users/{user}/tokens" Own user::end_tokens;
-
-    Get    "accounts/{account}/storage" StorageRead storage::read;
-    Put    "accounts/{account}/storage" StorageChange storage::create;
-    Post   "accounts/{account}/storage" StorageChange storage::replace;
-    Patch  "accounts/{account}/storage" StorageChange storage::patch;
-    Delete "accounts/{account}/storage" StorageChange storage::remove;
-    Get    "accounts/{account}/storage/deliveries" StorageChange deliveries::list;
-    Post   "accounts/{account}/storage/deliveries" StorageChange deliveries::act;
-
-    Get    "accounts/{account}/storage/usage" StorageChange storage::usage;
-    Get    "accounts/{account}/storage/audit" StorageChange audit::list;
-    Get    "accounts/{account}/storage/explain" StorageRead storage::explain::explain;
-    Post   "accounts/{account}/storage/dry_run" StorageChange storage::explain::dry_run;
-    Get    "accounts/{account}/storage/retired" StorageChange storage::retired::list;
-    Delete "accounts/{account}/storage/retired/{retired}" StorageChange storage::retired::erase;
-    Get    "accounts/{account}/storage/plans" PlansRead storage::list;
-    Put    "accounts/{account}/storage/plans" PlansChange storage::create_plan;
-    Get    "accounts/{account}/storage/plans/{plan}" PlansRead storage::read;
-    Post   "accounts/{account}/storage/plans/{plan}/dry_run" PlansChange storage::explain::dry_run;
-    Get    "accounts/{account}/storage/plans/{plan}/retired" PlansChange storage::retired::list;
-    Delete "accounts/{account}/storage/plans/{plan}/retired/{retired}" PlansChange storage::retired::erase;
-    Post   "accounts/{account}/storage/plans/{plan}" PlansChange storage::replace;
-    Patch  "accounts/{account}/storage/plans/{plan}" PlansChange storage::patch;
-    Delete "accounts/{account}/storage/plans/{plan}" PlansChange storage::remove;
-
-    Get    "accounts/{account}/users/{user}/storage" UserStorage storage::read;
-    Put    "accounts/{account}/users/{user}/storage" UserStorage storage::create;
-    Post   "accounts/{account}/users/{user}/storage" UserStorage storage::replace;
-    Patch  "accounts/{account}/users/{user}/storage" UserStorage storage::patch;
-    Delete "accounts/{account}/users/{user}/storage" UserStorage storage::remove;
-    Post   "accounts/{account}/users/{user}/storage/dry_run" UserStorage storage::explain::dry_run;
-    Get    "accounts/{account}/users/{user}/storage/retired" UserStorage storage::retired::list;
-    Delete "accounts/{account}/users/{user}/storage/retired/{retired}" UserStorage storage::retired::erase;
-
-    Get    "storage" SuperAdmin storage::read;
-    Put    "storage" SuperAdmin storage::create;
-    Post   "storage" SuperAdmin storage::replace;
-    Patch  "storage" SuperAdmin storage::patch;
-    Delete "storage" SuperAdmin storage::remove;
-    Get    "storage/audit" SuperAdmin audit::list;
-    Get    "storage/explain" SuperAdmin storage::explain::explain;
-    Post   "storage/dry_run" SuperAdmin storage::explain::dry_run;
-    Get    "storage/retired" SuperAdmin storage::retired::list;
-    Delete "storage/retired/{retired}" SuperAdmin storage::retired::erase;
-    Get    "storage/plans" SuperAdmin storage::list;
-    Put    "storage/plans" SuperAdmin storage::create_plan;
-    Get    "storage/plans/{plan}" SuperAdmin storage::read;
-    Post   "storage/plans/{plan}/dry_run" SuperAdmin storage::explain::dry_run;
-    Get    "storage/plans/{plan}/retired" SuperAdmin storage::retired::list;
-    Delete "storage/plans/{plan}/retired/{retired}" SuperAdmin storage::retired::erase;
-    Post   "storage/plans/{plan}" SuperAdmin storage::replace;
-    Patch  "storage/plans/{plan}" SuperAdmin storage::patch;
-    Delete "storage/plans/{plan}" SuperAdmin storage::remove;
-
-    Get    "accounts/{account}/att_handlers_errors" Admin handler_errors::list;
-    Get    "accounts/{account}/att_handlers_errors/handler/{handler}" Admin handler_errors::of_handler;
-    Get    "accounts/{account}/att_handlers_errors/{error}" Admin handler_errors::read;
-
-    Get    "accounts/{account}/vmboxes" Member vmbox::list;
-    Put    "accounts/{account}/vmboxes" Admin vmbox::create;
-    Get    "accounts/{account}/vmboxes/messages" Member vmbox::messages::of_account;
-    Get    "accounts/{account}/vmboxes/{box}" Member vmbox::read;
-    Post   "accounts/{account}/vmboxes/{box}" Admin vmbox::replace;
-    Patch  "accounts/{account}/vmboxes/{box}" Admin vmbox::patch;
-    Delete "accounts/{account}/vmboxes/{box}" Admin vmbox::remove;
-    Get    "accounts/{account}/vmboxes/{box}/messages" Member vmbox::messages::list;
-    Put    "accounts/{account}/vmboxes/{box}/messages" Member vmbox::messages::create, files;
-    Post   "accounts/{account}/vmboxes/{box}/messages" Member vmbox::messages::change_many;
-    Delete "accounts/{account}/vmboxes/{box}/messages" Member vmbox::messages::remove_many;
-    Post   "accounts/{account}/vmboxes/{box}/messages/raw" Member vmbox::archive::download;
-    Get    "accounts/{account}/vmboxes/{box}/messages/{message}" Member vmbox::messages::read;
-    Post   "accounts/{account}/vmboxes/{box}/messages/{message}" Member vmbox::messages::change;
-    Delete "accounts/{account}/vmboxes/{box}/messages/{message}" Member vmbox::messages::remove;
-    Get    "accounts/{account}/vmboxes/{box}/messages/{message}/raw" Member vmbox::raw::download;
-    Put    "accounts/{account}/vmboxes/{box}/messages/{message}/raw" Member vmbox::raw::upload, files;
-
-    Get    "accounts/{account}/faxboxes" Member faxbox::list;
-    Put    "accounts/{account}/faxboxes" Admin faxbox::create;
-    Get    "accounts/{account}/faxboxes/{faxbox}" Member faxbox::read;
-    Post   "accounts/{account}/faxboxes/{faxbox}" Admin faxbox::replace;
-    Patch  "accounts/{account}/faxboxes/{faxbox}" Admin faxbox::patch;
-    Delete "accounts/{account}/faxboxes/{faxbox}" Admin faxbox::remove;
-
-    Get    "accounts/{account}/recordings" Member recording::list;
-    Get    "accounts/{account}/recordings/{recording}" Member recording::read;
-    Patch  "accounts/{account}/recordings/{recording}" Member recording::patch;
-    Delete "accounts/{account}/recordings/{recording}" Member recording::remove;
-
-    Get    "accounts/{account}/cdrs" Member cdr::list;
-    Get    "accounts/{account}/cdrs/interaction" Member cdr::interactions;
-    Get    "accounts/{account}/cdrs/summary" Member cdr::summary;
-    Get    "accounts/{account}/cdrs/legs/{call}" Member cdr::legs;
-    Get    "accounts/{account}/cdrs/{cdr}" Member cdr::read;
-
-    Get    "accounts/{account}/faxes/inbox" Member fax::list;
-    Get    "accounts/{account}/faxes/incoming" Member fax::list;
-    Get    "accounts/{account}/faxes/inbox/{fax}" Member fax::read;
-    Delete "accounts/{account}/faxes/inbox/{fax}" Member fax::remove;
-    Get    "accounts/{account}/faxes/inbox/{fax}/attachment" Member fax::download;
-    Delete "accounts/{account}/faxes/inbox/{fax}/attachment" Member fax::remove_pages;
-
-    Get    "accounts/{account}/users/{user}/vmboxes" Member vmbox::list;
-    Put    "accounts/{account}/users/{user}/vmboxes" Admin vmbox::create;
-    Get    "accounts/{account}/users/{user}/vmboxes/messages" Member vmbox::messages::of_account;
-    Get    "accounts/{account}/users/{user}/vmboxes/{box}" Member vmbox::read;
-    Post   "accounts/{account}/users/{user}/vmboxes/{box}" Admin vmbox::replace;
-    Patch  "accounts/{account}/users/{user}/vmboxes/{box}" Admin vmbox::patch;
-    Delete "accounts/{account}/users/{user}/vmboxes/{box}" Admin vmbox::remove;
-    Get    "accounts/{account}/users/{user}/vmboxes/{box}/messages" Member vmbox::messages::list;
-    Put    "accounts/{account}/users/{user}/vmboxes/{box}/messages" Member vmbox::messages::create, files;
-    Post   "accounts/{account}/users/{user}/vmboxes/{box}/messages" Member vmbox::messages::change_many;
-    Delete "accounts/{account}/users/{user}/vmboxes/{box}/messages" Member vmbox::messages::remove_many;
-    Post   "accounts/{account}/users/{user}/vmboxes/{box}/messages/raw" Member vmbox::archive::download;
-    Get    "accounts/{account}/users/{user}/vmboxes/{box}/messages/{message}" Member vmbox::messages::read;
-    Post   "accounts/{account}/users/{user}/vmboxes/{box}/messages/{message}" Member vmbox::messages::change;
-    Delete "accounts/{account}/users/{user}/vmboxes/{box}/messages/{message}" Member vmbox::messages::remove;
-    Get    "accounts/{account}/users/{user}/vmboxes/{box}/messages/{message}/raw" Member vmbox::raw::download;
-    Put    "accounts/{account}/users/{user}/vmboxes/{box}/messages/{message}/raw" Member vmbox::raw::upload, files;
-
-    Get    "accounts/{account}/users/{user}/recordings" Member recording::list;
-    Get    "accounts/{account}/users/{user}/recordings/{recording}" Member recording::read;
-    Patch  "accounts/{account}/users/{user}/recordings/{recording}" Member recording::patch;
-    Delete "accounts/{account}/users/{user}/recordings/{recording}" Member recording::remove;
-
-    Get    "accounts/{account}/users/{user}/cdrs" Member cdr::list;
-    Get    "accounts/{account}/users/{user}/cdrs/interaction" Member cdr::interactions;
-    Get    "accounts/{account}/users/{user}/cdrs/summary" Member cdr::summary;
-    Get    "accounts/{account}/users/{user}/cdrs/legs/{call}" Member cdr::legs;
-    Get    "accounts/{account}/users/{user}/cdrs/{cdr}" Member cdr::read;
-
-    Get    "accounts/{account}/users/{user}/faxes/inbox" Member fax::list;
-    Get    "accounts/{account}/users/{user}/faxes/incoming" Member fax::list;
-    Get    "accounts/{account}/users/{user}/faxes/inbox/{fax}" Member fax::read;
-    Delete "accounts/{account}/users/{user}/faxes/inbox/{fax}" Member fax::remove;
-    Get    "accounts/{account}/users/{user}/faxes/inbox/{fax}/attachment" Member fax::download;
-    Delete "accounts/{account}/users/{user}/faxes/inbox/{fax}/attachment" Member fax::remove_pages;
-
-    Put    "ingest/recordings/{name}" Ingest(Recordings) ingest::recording, files;
-    Post   "ingest/recordings/{name}" Ingest(Recordings) ingest::recording, files;
-    Put    "ingest/voicemail/{mailbox}/{name}" Ingest(Voicemail) ingest::voicemail, files;
-    Post   "ingest/voicemail/{mailbox}/{name}" Ingest(Voicemail) ingest::voicemail, files;
-    Put    "ingest/fax/{name}" Ingest(Fax) ingest::fax, files;
-    Post   "ingest/fax/{name}" Ingest(Fax) ingest::fax, files;
-    Put    "ingest/cdr" Ingest(Cdr) ingest::cdr, files;
-    Post   "ingest/cdr" Ingest(Cdr) ingest::cdr, files;
-    Put    "ingest/{account}/recordings/{name}" Ingest(Recordings) ingest::recording, files;
-    Post   "ingest/{account}/recordings/{name}" Ingest(Recordings) ingest::recording, files;
-    Put    "ingest/{account}/voicemail/{mailbox}/{name}" Ingest(Voicemail) ingest::voicemail, files;
-    Post   "ingest/{account}/voicemail/{mailbox}/{name}" Ingest(Voicemail) ingest::voicemail, files;
-    Put    "ingest/{account}/fax/{name}" Ingest(Fax) ingest::fax, files;
-    Post   "ingest/{account}/fax/{name}" Ingest(Fax) ingest::fax, files;
-    Put    "ingest/{account}/cdr" Ingest(Cdr) ingest::cdr, files;
-    Post   "ingest/{account}/cdr" Ingest(Cdr) ingest::cdr, files;
-};
+pub use routes::{Access, ROUTES, Route, Verb};
+use routes::{Params, find};
 
 /// Answers a request.
 pub async fn answer(app: Arc<App>, request: Request) -> Response {
@@ -409,14 +98,7 @@ fn loggable(path: &str) -> &str {
 
 /// A verb for a label: one that we know, since a client may send any word.
 fn known(method: &Method) -> &'static str {
-    match Verb::of(method) {
-        Some(Verb::Get) => "GET",
-        Some(Verb::Put) => "PUT",
-        Some(Verb::Post) => "POST",
-        Some(Verb::Patch) => "PATCH",
-        Some(Verb::Delete) => "DELETE",
-        None => "other",
-    }
+    Verb::of(method).map_or("other", Verb::word)
 }
 
 async fn handle(app: Arc<App>, request: Request) -> (envelope::About, Result<Reply, Fault>) {
@@ -505,7 +187,7 @@ async fn run_for_switch(
     (route.endpoint)(app, std::mem::take(call)).await
 }
 
-/// The same where no account is in the path.
+/// What can be said without an account.
 fn permit_anywhere(access: Access, call: &Call) -> Result<(), Error> {
     let may = match (access, &call.caller) {
         (Access::Open, _) | (Access::Authenticated, Some(_)) => true,
@@ -521,9 +203,6 @@ fn permit(access: Access, call: &Call) -> Result<(), Error> {
     let Some(account) = &call.account else { return permit_anywhere(access, call) };
     let Some(caller) = &call.caller else { return Err(Error::Unauthenticated) };
     let may = match access {
-        Access::Open | Access::Authenticated => true,
-        Access::AnyAdmin => caller.is_admin(),
-        Access::SuperAdmin => caller.is_super_admin(),
         Access::Member => caller.reaches(account),
         Access::Own => caller.administers(account) || caller.is_user(account, call.param("user")),
         Access::Above => caller.stands_above(account),
@@ -533,40 +212,12 @@ fn permit(access: Access, call: &Call) -> Result<(), Error> {
         Access::PlansRead => account.is_reseller() && caller.reads_storage(account),
         Access::PlansChange => account.is_reseller() && caller.administers_storage(account),
         Access::UserStorage => caller.administers_storage(account) || caller.is_user(account, call.param("user")),
-        // Asked of a switch, never of a caller.
-        Access::Ingest(_) => false,
+        // An ingest key is asked of a switch, never of a caller.
+        Access::Open | Access::Authenticated | Access::AnyAdmin | Access::SuperAdmin | Access::Ingest(_) => {
+            return permit_anywhere(access, call);
+        }
     };
     if may { Ok(()) } else { Err(Error::Forbidden) }
-}
-
-type Params = Vec<(&'static str, String)>;
-
-/// The route of a call. `account` alone is the account of the token.
-fn find(call: &Call) -> Result<(&'static Route, Params), Fault> {
-    let segments: Vec<&str> = call.segments.iter().map(String::as_str).collect();
-    let mut known_path = false;
-    for route in ROUTES {
-        let Some(params) = fit(route.path, &segments) else { continue };
-        known_path = true;
-        if route.method == call.method {
-            return Ok((route, params));
-        }
-    }
-    Err(if known_path { Fault::method_not_allowed() } else { Fault::no_such_path() })
-}
-
-fn fit(path: &'static str, segments: &[&str]) -> Option<Params> {
-    let mut params = Vec::new();
-    let mut parts = path.split('/');
-    for segment in segments {
-        let part = parts.next()?;
-        match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
-            Some(name) => params.push((name, (*segment).to_owned())),
-            None if part == *segment => {}
-            None => return None,
-        }
-    }
-    parts.next().is_none().then_some(params)
 }
 
 /// An answer in plain text, outside of the envelope.
@@ -575,33 +226,4 @@ pub(crate) fn plain(status: StatusCode, text: impl Into<Body>) -> Response {
     *response.status_mut() = status;
     response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fixed_segment_wins_over_a_parameter() {
-        let first = |path: &str| {
-            let segments: Vec<&str> = path.split('/').collect();
-            ROUTES.iter().find(|route| route.method == Verb::Get && fit(route.path, &segments).is_some())
-        };
-        assert_eq!(first("accounts/a/vmboxes/messages").unwrap().path, "accounts/{account}/vmboxes/messages");
-        assert_eq!(first("accounts/a/vmboxes/b").unwrap().path, "accounts/{account}/vmboxes/{box}");
-        assert!(first("accounts/a/nothing").is_none());
-    }
-
-    #[test]
-    fn every_route_below_an_account_declares_who_may() {
-        for route in ROUTES.iter().filter(|route| route.path.starts_with("accounts/{account}")) {
-            let of_nobody = matches!(route.access, Access::Open | Access::Authenticated | Access::AnyAdmin);
-            assert!(!of_nobody, "{}", route.path);
-            assert!(route.access != Access::Own || route.path.contains("{user}"), "{}", route.path);
-        }
-        for route in ROUTES {
-            let for_switches = route.path.starts_with(ingest::PATH);
-            assert_eq!(matches!(route.access, Access::Ingest(_)), for_switches, "{}", route.path);
-        }
-    }
 }

@@ -7,7 +7,7 @@
 use plan::{Database, DocId};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::place_of_holder;
+use super::rows::place_of_holder;
 use crate::Error;
 
 /// What is stored at the moment of a write.
