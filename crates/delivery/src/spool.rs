@@ -5,7 +5,7 @@
 //!                                             it is whole               bytes and name are synced
 //! ```
 //!
-//! The SHA-256 is computed as the bytes come. Small bodies (up to 1 MiB) stay in memory until they are published: created, written and synced
+//! The SHA-256 is computed as the bytes come. Small bodies (up to 256 KiB) stay in memory until they are published: created, written and synced
 //! in one step. Larger ones are written piece by piece under a temporary name, never holding more than two pieces in memory. Bytes and name
 //! are synced side by side, and syncs of the folder are shared by all who publish at the same time.
 //!
