@@ -33,6 +33,7 @@ pub mod faxes;
 pub mod fetch;
 pub mod file_names;
 pub mod forms;
+pub mod greetings;
 pub mod handler_errors;
 pub mod ingest;
 pub mod ingest_keys;

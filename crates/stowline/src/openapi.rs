@@ -70,7 +70,7 @@ fn body(route: &Route) -> Option<Body> {
         (Verb::Post, "messages", _) => {
             Body::Fields(&[("messages", "Ids of messages", false), ("folder", "Where they go", false)])
         }
-        (Verb::Put, "raw", false) => Body::File,
+        (Verb::Put, "raw" | "greeting", false) => Body::File,
         (Verb::Post, "raw", false) => Body::Fields(&[("messages", "Ids of messages", false)]),
         _ => return None,
     })
@@ -109,7 +109,7 @@ fn is_list(route: &Route) -> bool {
 fn may_be_bytes(route: &Route) -> bool {
     let last = route.path.rsplit('/').next().unwrap_or_default();
     matches!((route.method, last), (Verb::Post, "raw"))
-        || route.method == Verb::Get && matches!(last, "raw" | "attachment" | "{recording}" | "cdrs")
+        || route.method == Verb::Get && matches!(last, "raw" | "greeting" | "attachment" | "{recording}" | "cdrs")
 }
 
 /// The document.

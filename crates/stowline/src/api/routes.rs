@@ -237,6 +237,9 @@ pub const ROUTES: &[Route] = routes! {
     Post   "accounts/{account}/vmboxes/{box}" Admin vmbox::replace;
     Patch  "accounts/{account}/vmboxes/{box}" Admin vmbox::patch;
     Delete "accounts/{account}/vmboxes/{box}" Admin vmbox::remove;
+    Get    "accounts/{account}/vmboxes/{box}/greeting" Member vmbox::greeting::download;
+    Put    "accounts/{account}/vmboxes/{box}/greeting" Member vmbox::greeting::upload, files;
+    Delete "accounts/{account}/vmboxes/{box}/greeting" Member vmbox::greeting::remove;
     Get    "accounts/{account}/vmboxes/{box}/messages" Member vmbox::messages::list;
     Put    "accounts/{account}/vmboxes/{box}/messages" Member vmbox::messages::create, files;
     Post   "accounts/{account}/vmboxes/{box}/messages" Member vmbox::messages::change_many;
@@ -280,6 +283,9 @@ pub const ROUTES: &[Route] = routes! {
     Post   "accounts/{account}/users/{user}/vmboxes/{box}" Admin vmbox::replace;
     Patch  "accounts/{account}/users/{user}/vmboxes/{box}" Admin vmbox::patch;
     Delete "accounts/{account}/users/{user}/vmboxes/{box}" Admin vmbox::remove;
+    Get    "accounts/{account}/users/{user}/vmboxes/{box}/greeting" Member vmbox::greeting::download;
+    Put    "accounts/{account}/users/{user}/vmboxes/{box}/greeting" Member vmbox::greeting::upload, files;
+    Delete "accounts/{account}/users/{user}/vmboxes/{box}/greeting" Member vmbox::greeting::remove;
     Get    "accounts/{account}/users/{user}/vmboxes/{box}/messages" Member vmbox::messages::list;
     Put    "accounts/{account}/users/{user}/vmboxes/{box}/messages" Member vmbox::messages::create, files;
     Post   "accounts/{account}/users/{user}/vmboxes/{box}/messages" Member vmbox::messages::change_many;

@@ -18,6 +18,7 @@ use crate::app::messages::{self as voicemail, Counts};
 use crate::app::{App, Error};
 
 pub mod archive;
+pub mod greeting;
 pub mod messages;
 pub mod raw;
 

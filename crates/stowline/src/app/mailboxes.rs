@@ -159,7 +159,8 @@ fn taken(error: connections::Error) -> Error {
     }
 }
 
-fn read(document: Document) -> Result<Mailbox, Error> {
+/// The box that a document is.
+pub(super) fn read(document: Document) -> Result<Mailbox, Error> {
     let id = document.id.to_string();
     Mailbox::read(document).ok_or(Error::NotFound(id))
 }

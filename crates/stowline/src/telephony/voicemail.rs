@@ -22,7 +22,7 @@ use voice::{Codec, Keys, Settings, SilenceLimits};
 use super::conversation::{self, Heard, Over};
 use super::destination::{self, Destination, Nowhere};
 use super::prompts::Prompts;
-use crate::app::{App, sip_credentials};
+use crate::app::{App, greetings, sip_credentials};
 
 mod message;
 
@@ -30,6 +30,8 @@ use message::Message;
 
 /// So long a caller is asked to wait when we are full.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
+/// A greeting that lies at a destination is waited for no longer: the caller hears nothing meanwhile.
+const GREETING: Duration = Duration::from_secs(3);
 /// Packets of 20 ms, as everybody has them.
 const PTIME: u16 = 20;
 
@@ -56,11 +58,21 @@ impl Desk {
         Ok(Self { app, prompts, leaving })
     }
 
-    /// What is played to who calls this mailbox.
-    ///
-    /// A greeting of the box's own (`media.unavailable`) takes the place of the general one here, once there is media to be had.
-    fn greeting(&self, _destination: &Destination) -> &voice::Clip {
-        &self.prompts.leave_a_message
+    /// What is played to who calls this mailbox: its own greeting, as far as it can be had soon, else the general words.
+    async fn greeting(&self, destination: &Destination) -> voice::Clip {
+        let Destination { account, mailbox } = destination;
+        let found = tokio::time::timeout(GREETING, greetings::clip(&self.app, account, mailbox)).await;
+        match found {
+            Ok(Ok(Some(own))) => return own,
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(account.id = %account.id, mailbox.id = %mailbox.id, error = %crate::api::error::chain(&error), "a box's greeting cannot be played");
+            }
+            Err(_) => {
+                tracing::warn!(account.id = %account.id, mailbox.id = %mailbox.id, "a box's greeting did not come soon enough to be played");
+            }
+        }
+        self.prompts.leave_a_message.clone()
     }
 
     fn settings(&self, rate: u32) -> Settings {
@@ -94,6 +106,7 @@ impl Desk {
                 return invitation.reject(Rejection::Busy(RETRY_AFTER));
             }
         };
+        let greeting = self.greeting(&destination).await;
         let menu = Menu { codecs: Codec::ALL.to_vec(), ptime: PTIME, direction: Direction::Both };
         let call = match invitation.accept(&menu).await {
             Ok(call) => call,
@@ -106,10 +119,9 @@ impl Desk {
         };
         let rate = call.media().borrow().voice.codec.sample_rate();
         let mut message = Message::open(spoken, rate);
-        let greeting = self.greeting(&destination);
         let leaving = self.leaving.cancelled();
         let heard =
-            conversation::hold(&call, self.settings(rate), greeting, &self.prompts.beep, leaving, &mut message).await;
+            conversation::hold(&call, self.settings(rate), &greeting, &self.prompts.beep, leaving, &mut message).await;
         // The caller hears the end while the message is saved.
         drop(call);
         told(&about, &heard);

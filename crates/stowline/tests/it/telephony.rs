@@ -3,6 +3,7 @@
 mod calls;
 mod crash;
 mod credentials;
+mod greetings;
 mod habits;
 mod network;
 mod phones;
