@@ -1,7 +1,8 @@
 //! A fake of Dropbox on the wire, version 2 of its interface, as far as files go.
 //!
-//! Made after its documentation; Dropbox's own client has not been tried on it. It knows uploads in one request and in sessions, digests,
-//! conflicts, ranges, ids that survive moves, and the feed of a folder. Whoever shows no good access token is refused.
+//! Made after its documentation, and Dropbox's own client is content with it (`tests/makers.rs`). It knows uploads in one request and in
+//! sessions, digests, conflicts, ranges, folders, ids that survive moves, and the feed of a folder. Whoever shows no good access token is
+//! refused.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,11 +12,13 @@ use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
+use self::tree::{Tree, content_hash, shown};
 use crate::answers::{failed, said, served};
 use crate::wire::{Error, Listener, lock};
 use crate::{Faults, OAuthServer, drive};
+
+mod tree;
 
 /// A Dropbox on a loopback port, and who gives tokens for it.
 #[derive(Debug)]
@@ -27,19 +30,8 @@ pub struct Dropbox {
 
 #[derive(Debug, Default)]
 struct State {
-    given: u64,
-    /// By path in lowercase.
-    files: BTreeMap<String, File>,
+    tree: Tree,
     sessions: BTreeMap<String, Vec<u8>>,
-    changes: Vec<Value>,
-}
-
-#[derive(Debug, Clone)]
-struct File {
-    id: String,
-    path: String,
-    rev: String,
-    bytes: Bytes,
 }
 
 impl Dropbox {
@@ -67,23 +59,17 @@ impl Dropbox {
 
     /// Every file: its path and its bytes.
     pub fn files(&self) -> Vec<(String, Bytes)> {
-        lock(&self.state).files.values().map(|file| (file.path.clone(), file.bytes.clone())).collect()
+        lock(&self.state).tree.files().map(|(file, bytes)| (file.path.clone(), bytes.clone())).collect()
     }
 
     /// Changes the bytes of every file, as its owner would.
     pub fn tamper(&self, with: &dyn Fn(&[u8]) -> Vec<u8>) {
-        for file in lock(&self.state).files.values_mut() {
-            file.bytes = with(&file.bytes).into();
-        }
+        lock(&self.state).tree.tamper(with);
     }
 
     /// Moves a file, as its owner would.
     pub fn rename(&self, from: &str, to: &str) {
-        let mut state = lock(&self.state);
-        if let Some(mut file) = state.files.remove(&from.to_lowercase()) {
-            to.clone_into(&mut file.path);
-            state.files.insert(to.to_lowercase(), file);
-        }
+        lock(&self.state).tree.rename(from, to);
     }
 
     /// The script of faults and the log of requests.
@@ -97,34 +83,33 @@ impl Dropbox {
     }
 }
 
-fn content_hash(bytes: &[u8]) -> String {
-    let blocks: Vec<u8> = bytes.chunks(4 << 20).flat_map(|block| Sha256::digest(block).to_vec()).collect();
-    hex::encode(Sha256::digest(blocks))
+/// A failure of a function: `path/not_found`, as a summary and as tags in tags.
+fn refused(words: &str) -> Result<Response<Body>, Error> {
+    said(409, &json!({"error_summary": format!("{words}/..."), "error": tags(words)}))
 }
 
-fn shown(file: &File) -> Value {
-    json!({
-        ".tag": "file", "name": file.path.rsplit('/').next(), "id": file.id, "rev": file.rev, "size": file.bytes.len(),
-        "client_modified": "2026-01-02T03:04:05Z", "server_modified": "2026-01-02T03:04:05Z", "is_downloadable": true,
-        "path_lower": file.path.to_lowercase(), "path_display": file.path, "content_hash": content_hash(&file.bytes),
+fn tags(words: &str) -> Value {
+    words.split('/').rev().fold(Value::Null, |inner, word| match inner {
+        Value::Null => json!({".tag": word}),
+        inner => json!({".tag": word, word: inner}),
     })
 }
 
-/// A failure of a function: `path/not_found`, as a summary and as tags in tags.
-fn refused(words: &str) -> Result<Response<Body>, Error> {
-    let mut tags = words.split('/').rev().fold(Value::Null, |inner, word| match inner {
-        Value::Null => json!({".tag": word}),
-        inner => json!({".tag": word, word: inner}),
-    });
-    // A failed commit says why, and in which session it would be tried again.
-    if let Some(inner) = words.strip_prefix("path/") {
-        tags["reason"] = tags["path"].clone();
-        tags["upload_session_id"] = "none".into();
-        if !inner.starts_with("conflict") {
-            tags["path"] = json!({".tag": inner});
-        }
-    }
-    said(409, &json!({"error_summary": format!("{words}/..."), "error": tags}))
+/// The failure of an upload in one request says why, and in which session it may be tried again.
+fn refused_upload(words: &str) -> Result<Response<Body>, Error> {
+    let reason = tags(words)["path"].clone();
+    let error = json!({".tag": "path", "reason": reason, "upload_session_id": "none"});
+    said(409, &json!({"error_summary": format!("{words}/..."), "error": error}))
+}
+
+/// The failure of a session's step, inside another word where it is the last step's.
+fn refused_as(word: &str, failure: &Value) -> Result<Response<Body>, Error> {
+    let tag = failure[".tag"].as_str().unwrap_or_default();
+    let (summary, error) = match word {
+        "" => (tag.to_owned(), failure.clone()),
+        word => (format!("{word}/{tag}"), json!({".tag": word, word: failure})),
+    };
+    said(409, &json!({"error_summary": format!("{summary}/..."), "error": error}))
 }
 
 async fn answer(tokens: &OAuthServer, state: &Mutex<State>, request: Request<Body>) -> Result<Response<Body>, Error> {
@@ -140,96 +125,110 @@ async fn answer(tokens: &OAuthServer, state: &Mutex<State>, request: Request<Bod
     };
     let argument: Value = argument.unwrap_or_default();
     let mut state = lock(state);
-    match head.uri.path() {
-        "/2/files/upload" => {
+    match head.uri.path().strip_prefix("/2/files/").unwrap_or_default() {
+        "upload" => {
             if argument["content_hash"].as_str().is_some_and(|hash| hash != content_hash(&body)) {
                 return refused("content_hash_mismatch");
             }
-            state.commit(&argument, body)
+            state.commit(&argument, body).map_or_else(refused_upload, |stored| said(200, &stored))
         }
-        "/2/files/upload_session/start" => {
-            let id = state.next("session");
+        "upload_session/start" => {
+            let id = state.tree.next("session");
             state.sessions.insert(id.clone(), body.to_vec());
             said(200, &json!({"session_id": id}))
         }
-        "/2/files/upload_session/append_v2" => match state.append(&argument["cursor"], &body) {
-            Some(refusal) => refusal,
+        "upload_session/append_v2" => match state.append(&argument["cursor"], &body) {
+            Some(failure) => refused_as("", &failure),
             None => said(200, &Value::Null),
         },
-        "/2/files/upload_session/finish" => {
-            if let Some(refusal) = state.append(&argument["cursor"], &body) {
-                return refusal;
+        "upload_session/finish" => {
+            if let Some(failure) = state.append(&argument["cursor"], &body) {
+                return refused_as("lookup_failed", &failure);
             }
             let session = argument["cursor"]["session_id"].as_str().unwrap_or_default();
             let bytes = state.sessions.remove(session).unwrap_or_default();
-            state.commit(&argument["commit"], bytes.into())
+            state.commit(&argument["commit"], bytes.into()).map_or_else(refused, |stored| said(200, &stored))
         }
-        "/2/files/download" => download(&state, &argument, &head.headers),
-        "/2/files/get_metadata" => match state.find(&argument["path"]) {
-            Some(file) => said(200, &shown(file)),
-            None => refused("path/not_found"),
-        },
-        "/2/files/delete_v2" => match state.find(&argument["path"]).cloned() {
-            Some(file) => {
-                state.files.remove(&file.path.to_lowercase());
-                state.changes.push(json!({".tag": "deleted", "name": file.path.rsplit('/').next(), "path_lower": file.path.to_lowercase(), "path_display": file.path}));
-                said(200, &json!({"metadata": shown(&file)}))
-            }
-            None => refused("path_lookup/not_found"),
-        },
-        "/2/files/list_folder" | "/2/files/list_folder/continue" => {
-            let since: usize = argument["cursor"].as_str().and_then(|cursor| cursor.parse().ok()).unwrap_or_default();
-            let entries: Vec<Value> = state.changes.iter().skip(since).cloned().collect();
-            said(200, &json!({"entries": entries, "cursor": state.changes.len().to_string(), "has_more": false}))
-        }
-        _ => failed(404),
+        "download" => download(&state, &argument, &head.headers),
+        function => state.call(function, &argument).unwrap_or_else(|words| refused(&words)),
     }
 }
 
 fn download(state: &State, argument: &Value, headers: &HeaderMap) -> Result<Response<Body>, Error> {
-    let Some(file) = state.find(&argument["path"]) else { return refused("path/not_found") };
-    let mut answer = served(headers, "application/octet-stream", &file.bytes)?;
+    let Some(file) = state.tree.find(&argument["path"]) else { return refused("path/not_found") };
+    let Some(bytes) = &file.bytes else { return refused("path/not_file") };
+    let mut answer = served(headers, "application/octet-stream", bytes)?;
     answer.headers_mut().insert("dropbox-api-result", shown(file).to_string().parse()?);
     Ok(answer)
 }
 
 impl State {
-    fn next(&mut self, kind: &str) -> String {
-        self.given += 1;
-        format!("{kind}:{:022}", self.given)
+    /// A function whose argument and answer are JSON; or the words of its failure.
+    fn call(&mut self, function: &str, argument: &Value) -> Result<Result<Response<Body>, Error>, String> {
+        let tree = &mut self.tree;
+        let path = argument["path"].as_str().unwrap_or_default();
+        let metadata = |shown: Value| said(200, &json!({"metadata": shown}));
+        match function {
+            "get_metadata" => {
+                Ok(said(200, &tree.find(&argument["path"]).map(shown).ok_or_else(|| "path/not_found".to_owned())?))
+            }
+            "delete_v2" => {
+                let gone = tree.find(&argument["path"]).cloned().ok_or_else(|| "path_lookup/not_found".to_owned())?;
+                tree.remove(&gone.path);
+                Ok(metadata(shown(&gone)))
+            }
+            "create_folder_v2" => match tree.at(path) {
+                Some(there) if there.bytes.is_none() => Err("path/conflict/folder".to_owned()),
+                Some(_) => Err("path/conflict/file".to_owned()),
+                None => Ok(metadata(untagged(shown(tree.keep(path, None))))),
+            },
+            "list_folder" => {
+                if !path.is_empty() && tree.find(&argument["path"]).is_none_or(|there| there.bytes.is_some()) {
+                    return Err("path/not_found".to_owned());
+                }
+                let limit = argument["limit"].as_u64().map_or(500, |limit| limit as usize);
+                Ok(said(200, &tree.list(path, argument["recursive"] == true, limit)))
+            }
+            "list_folder/continue" => {
+                let page = tree.go_on(argument["cursor"].as_str().unwrap_or_default());
+                Ok(said(200, &page.ok_or_else(|| "reset".to_owned())?))
+            }
+            _ => Ok(failed(404)),
+        }
     }
 
-    fn find(&self, named: &Value) -> Option<&File> {
-        let named = named.as_str()?;
-        self.files.get(&named.to_lowercase()).or_else(|| self.files.values().find(|file| file.id == named))
-    }
-
-    /// Appends to a session; what is to be answered where that cannot be.
-    fn append(&mut self, cursor: &Value, body: &Bytes) -> Option<Result<Response<Body>, Error>> {
+    /// Appends to a session; what is wrong where that cannot be.
+    fn append(&mut self, cursor: &Value, body: &Bytes) -> Option<Value> {
         let session = cursor["session_id"].as_str().and_then(|id| self.sessions.get_mut(id));
-        let Some(session) = session else { return Some(refused("lookup_failed/not_found")) };
+        let Some(session) = session else { return Some(json!({".tag": "not_found"})) };
         if cursor["offset"].as_u64() != Some(session.len() as u64) {
-            let error = json!({".tag": "incorrect_offset", "correct_offset": session.len()});
-            return Some(said(409, &json!({"error_summary": "incorrect_offset/...", "error": error})));
+            return Some(json!({".tag": "incorrect_offset", "correct_offset": session.len()}));
         }
         session.extend_from_slice(body);
         None
     }
 
-    fn commit(&mut self, about: &Value, bytes: Bytes) -> Result<Response<Body>, Error> {
+    /// Makes bytes a file; what it says of it, or the words of the failure.
+    fn commit(&mut self, about: &Value, bytes: Bytes) -> Result<Value, &'static str> {
         let path = about["path"].as_str().unwrap_or_default();
         if !path.starts_with('/') || path.split('/').any(|name| name.chars().count() > 255) {
-            return refused("path/malformed_path");
+            return Err("path/malformed_path");
         }
         let mode = about["mode"][".tag"].as_str().or(about["mode"].as_str()).unwrap_or("add");
-        if let Some(there) = self.files.get(&path.to_lowercase()).filter(|_| mode == "add") {
+        if let Some(there) = self.tree.at(path).filter(|there| mode == "add" || there.bytes.is_none()) {
             // The same once more is no conflict.
-            return if there.bytes == bytes { said(200, &shown(there)) } else { refused("path/conflict/file") };
+            return match &there.bytes {
+                Some(kept) if *kept == bytes => Ok(untagged(shown(there))),
+                Some(_) => Err("path/conflict/file"),
+                None => Err("path/conflict/folder"),
+            };
         }
-        let file = File { id: self.next("id"), path: path.to_owned(), rev: self.next("rev").replace(':', ""), bytes };
-        let answer = shown(&file);
-        self.files.insert(path.to_lowercase(), file);
-        self.changes.push(answer.clone());
-        said(200, &answer)
+        Ok(untagged(shown(self.tree.keep(path, Some(bytes)))))
     }
+}
+
+/// What can be nothing but a file, or nothing but a folder, is not said to be one.
+fn untagged(mut shown: Value) -> Value {
+    shown.as_object_mut().into_iter().for_each(|shown| drop(shown.remove(".tag")));
+    shown
 }

@@ -233,27 +233,32 @@ pub(crate) fn range(headers: &HeaderMap, total: usize) -> Option<(usize, usize)>
 }
 
 pub(crate) fn parts(content_type: &str, body: &[u8]) -> Option<Vec<Part>> {
+    parts_in_lines(content_type, body, "\r\n")
+}
+
+/// The same with lines that end so.
+pub(crate) fn parts_in_lines(content_type: &str, body: &[u8], end: &str) -> Option<Vec<Part>> {
     let boundary = content_type.split(';').find_map(|piece| piece.trim().strip_prefix("boundary="))?.trim_matches('"');
     let opening = format!("--{boundary}");
-    let between = format!("\r\n--{boundary}");
+    let between = format!("{end}--{boundary}");
     // A body may open with the delimiter's line break or without.
     let start = find(body, opening.as_bytes())?;
     let mut rest = &body[start + opening.len()..];
     let mut parts = Vec::new();
     while !rest.starts_with(b"--") {
-        rest = rest.strip_prefix(b"\r\n")?;
-        let end = find(rest, between.as_bytes())?;
-        parts.push(part(&rest[..end])?);
-        rest = &rest[end + between.len()..];
+        rest = rest.strip_prefix(end.as_bytes())?;
+        let length = find(rest, between.as_bytes())?;
+        parts.push(part(&rest[..length], end)?);
+        rest = &rest[length + between.len()..];
     }
     Some(parts)
 }
 
-fn part(text: &[u8]) -> Option<Part> {
-    let split = find(text, b"\r\n\r\n")?;
+fn part(text: &[u8], end: &str) -> Option<Part> {
+    let split = find(text, end.repeat(2).as_bytes())?;
     let headers: BTreeMap<String, String> = std::str::from_utf8(&text[..split])
         .ok()?
-        .split("\r\n")
+        .split(end)
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.trim().to_lowercase(), value.trim().to_owned()))
         .collect();
@@ -267,7 +272,7 @@ fn part(text: &[u8]) -> Option<Part> {
         .trim_matches('"')
         .to_owned();
     let content_type = headers.get("content-type").cloned().unwrap_or_default();
-    Some(Part { headers, name, content_type, body: Bytes::copy_from_slice(&text[split + 4..]) })
+    Some(Part { headers, name, content_type, body: Bytes::copy_from_slice(&text[split + 2 * end.len()..]) })
 }
 
 fn find(text: &[u8], what: &[u8]) -> Option<usize> {
