@@ -76,10 +76,17 @@ async fn open(
 ) -> Result<Bytestream, Error> {
     match &attachment.place {
         Place::Pending { file, area } => from_file(app, *area, file, attachment.length, range).await,
-        Place::Local { file } | Place::Stored { file: Some(file), .. } => {
-            from_file(app, Area::Kept, file, attachment.length, range).await
-        }
-        Place::Stored { receipt, handler_id, owner, file: None } => {
+        Place::Local { file } => from_file(app, Area::Kept, file, attachment.length, range).await,
+        Place::Stored { receipt, handler_id, owner, file } => {
+            // A mirror: what is lost here is still there.
+            if let Some(file) = file {
+                match from_file(app, Area::Kept, file, attachment.length, range).await {
+                    Err(Error::NotFound(_)) => {
+                        tracing::warn!(document.id = %document.id, "the copy of a mirror is not here any more")
+                    }
+                    opened => return opened,
+                }
+            }
             let settings =
                 dataplans::settings(app, account, owner.as_deref(), handler_id, &receipt.destination).await?;
             let settings = settings.ok_or(Error::OutOfReach)?;

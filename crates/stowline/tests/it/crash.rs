@@ -32,7 +32,7 @@ fn wrapper(folder: &Path) -> std::path::PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kill_at_any_step_loses_nothing_and_leaves_one_object() {
+async fn fault_12_a_kill_at_any_step_loses_nothing_and_leaves_one_object() {
     if !has_program("strace", "a kill at every step") {
         return;
     }

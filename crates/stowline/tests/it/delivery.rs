@@ -28,7 +28,7 @@ async fn a_voicemail_reaches_the_bucket_and_is_read_back_from_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_survived_by_waiting_and_seen_meanwhile() {
+async fn fault_11_an_outage_is_survived_by_waiting_and_seen_meanwhile() {
     let platform = Platform::start().await;
     let (server, settings) = bucket();
     platform.route_voicemail_to(settings).await;
@@ -188,7 +188,7 @@ async fn reroute_sends_what_waits_by_todays_plan() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mirror_keeps_a_copy_here_too() {
+async fn fault_13_a_mirror_is_read_from_either_side() {
     let platform = Platform::start().await;
     let (server, settings) = bucket();
     platform.route_voicemail_to(settings).await;
@@ -201,6 +201,16 @@ async fn a_mirror_keeps_a_copy_here_too() {
     server.stop();
     let raw = format!("{mailbox}/messages/{message}/raw");
     assert!(platform.tenant.api.get(&raw).await.expect_status(200).body == VOICEMAIL_WAV);
+    // The copy here is lost, the destination is back: what it holds is what is heard.
+    let size = VOICEMAIL_WAV.len() as u64;
+    let kept = walk(&platform.program.data_dir().join("attachments"));
+    let copy: Vec<_> = kept.into_iter().filter(|file| file.metadata().is_ok_and(|file| file.len() == size)).collect();
+    assert_eq!(copy.len(), 1, "{copy:?}");
+    std::fs::remove_file(&copy[0]).unwrap();
+    server.restart();
+    assert!(platform.tenant.api.get(&raw).await.expect_status(200).body == VOICEMAIL_WAV);
+    let part = platform.tenant.api.request(reqwest::Method::GET, &raw).header("range", "bytes=10-19");
+    assert!(platform.tenant.api.send(part).await.expect_status(206).body == VOICEMAIL_WAV[10..20]);
 }
 
 /// The files below a folder.

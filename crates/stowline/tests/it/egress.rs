@@ -56,7 +56,7 @@ async fn save(platform: &Platform, url: &str) -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_changes_its_mind_after_it_was_tried_leads_nowhere() {
+async fn fault_17_a_name_that_changes_its_mind_after_it_was_tried_leads_nowhere() {
     let (dns, store) = (DnsServer::start(), HttpStore::start());
     let mut platform = Platform::with(&config(&dns)).await;
     let port = url::Url::parse(&store.url()).unwrap().port().unwrap();
@@ -85,7 +85,7 @@ async fn a_name_that_changes_its_mind_after_it_was_tried_leads_nowhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redirect_is_judged_like_the_first_address() {
+async fn fault_17_a_redirect_is_judged_like_the_first_address() {
     let dns = DnsServer::start();
     let platform = Platform::with(&config(&dns)).await;
     let (address, reached) = inner(0).await;

@@ -79,3 +79,33 @@ async fn an_empty_field_list_sends_all_to_one_url() {
     let raw = format!("{mailbox}/messages/{message}/raw");
     assert!(platform.tenant.api.get(&raw).await.expect_status(200).body == VOICEMAIL_WAV);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_8_what_http_stored_is_read_from_where_it_is_and_decoded() {
+    let base64 = json!({"verb": "post", "send_multipart": true, "base64_encode_data": true});
+    for (more, decodes) in [(json!({"verb": "put"}), false), (base64.clone(), false), (base64, true)] {
+        let platform = Platform::start().await;
+        let store = HttpStore::start();
+        store.decode_base64(decodes);
+        let mut settings = more.clone();
+        settings["url"] = format!("{}/prefix", store.url()).into();
+        route(&platform, settings).await;
+        let mailbox = platform.mailbox().await;
+        let message = platform.voicemail(&mailbox).await;
+        platform.until_delivered().await;
+        let of_message = |method: &str| {
+            let mut requests = store.requests().into_iter();
+            requests.rfind(|request| request.method == method && request.path.contains(&message))
+        };
+        let stored = of_message("PUT").or_else(|| of_message("POST")).unwrap().path;
+        let raw = format!("{mailbox}/messages/{message}/raw");
+        assert!(
+            platform.tenant.api.get(&raw).await.expect_status(200).body == VOICEMAIL_WAV,
+            "{more}, decodes: {decodes}"
+        );
+        let read = of_message("GET").unwrap();
+        assert_eq!(read.path, stored, "the location once, not twice");
+        let metadata = format!("media_id={message}");
+        assert!(read.query.contains(&metadata), "the metadata as the query: {}", read.query);
+    }
+}

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use connections::Change;
-use plan::{Database, DocId};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use stowline::Server;
 use stowline::app::accounts::{self, Account};
 use stowline::app::{App, users};
@@ -55,7 +53,7 @@ impl Levels {
         let app = server.app();
         let (master_account, master) = account(app, &api, None, "Master").await;
         let (made, reseller_admin) = account(app, &api, Some(&master_account), "Reseller").await;
-        let reseller = promoted(app, &made).await;
+        let reseller = promoted(app, &master, &made).await;
         let (customer, admin) = account(app, &api, Some(&reseller), "Customer").await;
         let (stranger_account, stranger) = account(app, &api, Some(&master_account), "Stranger").await;
         let user = user(app, &api, &customer, "Customer", "pat", "user").await;
@@ -114,14 +112,8 @@ async fn account(app: &App, api: &Api, parent: Option<&Account>, name: &str) -> 
     (account, admin.api)
 }
 
-async fn promoted(app: &App, account: &Account) -> Account {
-    let id = DocId::parse(account.id.as_ref()).unwrap();
-    let promote = |document: &connections::Document| {
-        let mut body: Map<String, Value> = document.body.clone();
-        body.insert("pvt_reseller".into(), true.into());
-        Ok(Change::Write(body))
-    };
-    app.documents.update(&Database::Named("accounts".into()), &id, promote).await.unwrap();
+async fn promoted(app: &App, master: &Api, account: &Account) -> Account {
+    master.put(&format!("/v2/accounts/{}/reseller", account.id), &json!({"data": {}})).await.expect_status(201);
     accounts::get(app, &account.id).await.unwrap()
 }
 

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::fixture::{HANDLER, Platform, bucket, plain_user};
 
-/// Files below `folder` that hold `secret`, in plain or as base64 or hex would begin.
-fn holding(folder: &Path, secret: &str) -> Vec<String> {
+/// Files below `folder` that hold `secret`.
+pub fn holding(folder: &Path, secret: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
@@ -23,7 +23,7 @@ fn holding(folder: &Path, secret: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn secrets_are_in_no_file_no_log_and_no_metric() {
+async fn fault_5_secrets_are_in_no_file_no_log_and_no_metric() {
     let mut platform = Platform::start().await;
     let (server, mut settings) = bucket();
     let path = platform.storage();

@@ -6,6 +6,7 @@ mod faults;
 mod in_force;
 mod locks;
 mod matrix;
+mod operations;
 mod retirement;
 mod scopes;
 mod trail;
@@ -137,7 +138,7 @@ async fn concurrent_patches_lose_no_change() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_are_all_named_by_their_dotted_paths() {
+async fn fault_14_19_faults_are_all_named_by_their_dotted_paths() {
     let platform = Platform::start().await;
     let (api, path) = (&platform.tenant.api, platform.storage());
     let document = json!({"data": {
@@ -175,7 +176,7 @@ async fn settings_that_do_not_work_are_refused_with_the_providers_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_probe_runs_for_changed_entries_only_and_no_client_can_forge_its_mark() {
+async fn fault_16_a_probe_runs_for_changed_entries_only_and_no_client_can_forge_its_mark() {
     let platform = Platform::start().await;
     let (api, path) = (&platform.tenant.api, platform.storage());
     let (server, settings) = bucket();
@@ -207,7 +208,7 @@ async fn a_probe_runs_for_changed_entries_only_and_no_client_can_forge_its_mark(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn skipping_the_probe_needs_the_operators_leave() {
+async fn row_maintenance_verbs_allow_and_disallow_validation_overrides() {
     let platform = Platform::start().await;
     let (api, path) = (&platform.tenant.api, platform.storage());
     let (server, settings) = bucket();
@@ -236,7 +237,7 @@ async fn a_destination_that_reads_back_other_bytes_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn private_addresses_are_out_of_reach_unless_allowed() {
+async fn fault_17_private_addresses_are_out_of_reach_unless_allowed() {
     let closed = Platform::with("[delivery]\nbackoff_min = \"20ms\"\nbackoff_max = \"200ms\"").await;
     let (server, settings) = bucket();
     let answer = closed.tenant.api.put(&closed.storage(), &s3(settings)).await.expect_status(400).data();
@@ -276,7 +277,7 @@ async fn masked_secrets_come_back_as_what_they_stand_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sup_resets_the_systems_document_to_the_built_in_one() {
+async fn row_maintenance_verbs_reset_reload_and_flush() {
     let platform = Platform::start().await;
     let reset = || platform.program.sup_output(&["kzs_plan", "reset_system_dataplan"]).status.code();
     assert_eq!(reset(), Some(0), "also where there is none");

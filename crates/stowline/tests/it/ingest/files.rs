@@ -244,7 +244,7 @@ async fn what_is_too_large_is_refused_wherever_it_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_heavy_recording_does_not_grow_the_program() {
+async fn fault_10_a_heavy_recording_does_not_grow_the_program() {
     const PIECE: usize = 1 << 20;
     const PIECES: usize = 400;
     let platform = Platform::start().await;

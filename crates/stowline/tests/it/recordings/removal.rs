@@ -53,7 +53,7 @@ async fn the_bytes_of_a_deleted_recording_that_lie_here_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_at_a_destination_stays_unless_the_plan_says_delete() {
+async fn fault_9_a_copy_at_a_destination_stays_unless_the_plan_says_delete() {
     for (params, left) in [
         (json!({}), 1),
         (json!({"stub": true}), 1),

@@ -65,7 +65,7 @@ fn said(answer: &Answer) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_every_route_an_anonymous_caller_is_answered_the_same_whether_a_thing_exists_or_not() {
+async fn fault_20_on_every_route_an_anonymous_caller_is_answered_the_same_whether_a_thing_exists_or_not() {
     let platform = Platform::with(&format!("{CONFIG}\n[api]\nanonymous_per_second = 0")).await;
     let mailbox = platform.mailbox().await;
     let message = platform.voicemail(&mailbox).await;
@@ -169,7 +169,7 @@ fn lasting(route: &Route) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_every_route_exactly_those_get_in_whom_it_declares() {
+async fn fault_2_on_every_route_exactly_those_get_in_whom_it_declares() {
     let platform = Platform::start().await;
     let (ids, actors) = actors(&platform).await;
     for route in ROUTES {

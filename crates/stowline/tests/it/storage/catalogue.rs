@@ -1,8 +1,11 @@
 //! The error catalogue: each row of section 1.9 of the contract, by its status, its word and its data, met on a storage path where there is one.
 
+use connections::Change;
+use plan::{Database, DocId};
 use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::{Answer, Fault, S3Server, VOICEMAIL_WAV};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::fixture::until;
 use crate::levels::{Levels, entry, voicemail_to};
@@ -37,6 +40,40 @@ async fn row_400_validation_error() {
     assert_eq!(expect(send("{").await, 400, "validation error")["json"]["invalid"]["target"], "body");
     assert!(expect(send("{}").await, 400, "validation error")["data"]["required"].is_object());
     assert!(expect(send(r#"{"data": 1}"#).await, 400, "validation error")["data"]["type"].is_object());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_400_parse_error_of_a_body_that_does_not_come() {
+    let levels = Levels::with("[server]\nbody_timeout = \"300ms\"").await;
+    let (token, own) = (levels.admin.api.token().unwrap(), Levels::storage(&levels.customer, ""));
+    let mut stream = tokio::net::TcpStream::connect(levels.server.address()).await.unwrap();
+    let head = format!(
+        "PUT {own} HTTP/1.1\r\nhost: x\r\nx-auth-token: {token}\r\nconnection: close\r\ncontent-length: 40\r\n\r\n{{\"data\""
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let body: Value = serde_json::from_str(body).unwrap();
+    assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+    assert_eq!((&body["error"], &body["message"]), (&json!("400"), &json!("parse_error")));
+    assert!(body["data"]["message"].is_string(), "{body}");
+    levels.admin.api.get(&own).await.expect_status(404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_402_never_occurs() {
+    let levels = Levels::start().await;
+    let (api, own) = (&levels.admin.api, Levels::storage(&levels.customer, ""));
+    // Nothing is billed: whether charges are accepted makes no difference, and is not kept.
+    for accept in ["", "?accept_charges=false", "?accept_charges=true"] {
+        let made = api.put(&format!("{own}{accept}"), &json!({"data": {}})).await.expect_status(201).data();
+        assert_eq!(made, json!({"id": levels.customer.id.as_ref()}));
+        api.delete(&format!("{own}{accept}")).await.expect_status(200);
+    }
+    // The one place where an error becomes a status does not know it.
+    let statuses = include_str!("../../../src/api/error.rs");
+    assert!(statuses.contains("StatusCode::CONFLICT") && !statuses.contains("StatusCode::PAYMENT_REQUIRED"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,4 +182,54 @@ async fn row_423_of_a_disabled_account() {
     let path = format!("/v2/accounts/{}", levels.customer.id);
     levels.reseller_admin.patch(&path, &json!({"data": {"enabled": false}})).await.expect_status(200);
     levels.admin.api.get(&Levels::storage(&levels.customer, "")).await.expect_status(423);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_429_too_many_requests() {
+    let levels = Levels::with("[api]\naccount_per_second = 1").await;
+    let own = Levels::storage(&levels.customer, "");
+    for _ in 0..1000 {
+        let answer = levels.admin.api.get(&own).await;
+        if answer.status == 429 {
+            assert!(answer.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+            assert_eq!(expect(answer, 429, "too_many_requests"), json!({"message": "too many requests"}));
+            return;
+        }
+        answer.expect_status(404);
+    }
+    panic!("a thousand requests were let through");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_500_unspecified_fault_of_a_document_that_is_damaged() {
+    let levels = Levels::start().await;
+    let (api, own) = (&levels.admin.api, Levels::storage(&levels.customer, ""));
+    let server = S3Server::start();
+    let document = json!({"data": {"attachments": {OWN: entry(&server, "recordings")}}});
+    api.put(&own, &document).await.expect_status(201);
+    let (database, id) = (Database::Named("system_data".into()), DocId::parse(levels.customer.id.as_ref()).unwrap());
+    let damage = |document: &connections::Document| {
+        let text = Value::Object(document.body.clone()).to_string();
+        let sealed = text.split("\"$sealed\":\"").nth(1).unwrap().split('"').next().unwrap();
+        let damaged = text.replace(sealed, &format!("{}AAAA", &sealed[..sealed.len() - 4]));
+        Ok(Change::Write(serde_json::from_str(&damaged).unwrap()))
+    };
+    levels.app().documents.update(&database, &id, damage).await.unwrap();
+    let data = expect(api.get(&own).await, 500, "unspecified_fault");
+    assert_eq!(data, json!({"message": "unspecified fault"}), "nothing of the inside is told");
+    // What is not damaged goes on.
+    levels.reseller_admin.get(&Levels::storage(&levels.reseller, "")).await.expect_status(404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_503_datastore_fault_while_the_store_is_closed() {
+    let levels = Levels::start().await;
+    let (api, own) = (&levels.admin.api, Levels::storage(&levels.customer, ""));
+    api.put(&own, &json!({"data": {}})).await.expect_status(201);
+    levels.app().documents.close().await;
+    for answer in [api.get(&own).await, api.patch(&own, &json!({"data": {"note": 1}})).await] {
+        assert!(answer.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+        let data = expect(answer, 503, "datastore_fault");
+        assert_eq!(data["cause"], "document store");
+    }
 }

@@ -63,7 +63,7 @@ async fn explain_answers_the_route_and_the_level_that_decided_each_field() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dry_run_answers_what_a_document_would_change_and_writes_and_tries_nothing() {
+async fn fault_23_dry_run_answers_what_a_document_would_change_and_writes_and_tries_nothing() {
     let levels = Levels::start().await;
     let server = S3Server::start();
     let own = Levels::storage(&levels.customer, "");

@@ -1,85 +1,122 @@
-//! The faults of section 8 of the contract: for each that concerns storage, the tests that show that we do better, by name.
+//! The bar: each row of sections 1.9, 2.2 and 2.3 of the contract and each fault of its section 8 has a test that is named after it.
 //!
-//! A fault is a row, a row names tests, and a test of that name must be there: who renames one is told here.
+//! `bar.txt` says which. A test of that name must be there, named after its row, and no row may be left out: who renames or removes one is told here.
 
-/// (fault, file below `tests/it`, test).
-const ROWS: &[(&str, &str, &str)] = &[
-    ("1 cross-tenant access", "storage/scopes.rs", "an_id_of_another_owner_or_type_is_never_readable"),
-    (
-        "2 declared authorization ignored",
-        "storage/matrix.rs",
-        "row_user_by_themselves_and_by_admins_never_by_another_user",
-    ),
-    ("3 GET and DELETE of plans", "storage/scopes.rs", "plans_are_made_listed_read_changed_and_deleted"),
-    ("4 plans unusable", "storage/in_force.rs", "an_account_links_to_its_own_its_resellers_or_the_systems_plans_only"),
-    ("5 secrets in plaintext", "secrets.rs", "secrets_are_in_no_file_no_log_and_no_metric"),
-    (
-        "5 secrets in the error log",
-        "storage/trail.rs",
-        "att_handlers_errors_in_three_forms_and_usage_by_handler_and_type",
-    ),
-    (
-        "6 pointers embed credentials",
-        "storage/retirement.rs",
-        "a_retired_entry_still_serves_and_an_erased_one_parks_its_jobs_and_leaves_its_objects_out_of_reach",
-    ),
-    (
-        "7 wrong-host merge",
-        "storage/retirement.rs",
-        "a_retired_entry_still_serves_and_an_erased_one_parks_its_jobs_and_leaves_its_objects_out_of_reach",
-    ),
-    ("11 no retry", "storage/trail.rs", "att_handlers_errors_in_three_forms_and_usage_by_handler_and_type"),
-    ("14 dangling ids", "storage.rs", "faults_are_all_named_by_their_dotted_paths"),
-    ("15 eventual cache", "storage/in_force.rs", "a_change_at_each_level_is_in_force_before_it_is_answered"),
-    (
-        "16 a forged mark skips the probe",
-        "storage.rs",
-        "a_probe_runs_for_changed_entries_only_and_no_client_can_forge_its_mark",
-    ),
-    ("17 SSRF", "storage.rs", "private_addresses_are_out_of_reach_unless_allowed"),
-    (
-        "18 the probe comes before 412",
-        "storage/faults.rs",
-        "fault_18_a_conflict_and_a_stale_revision_are_answered_before_anything_is_tried",
-    ),
-    ("19 opaque schema errors", "storage/catalogue.rs", "row_400_validation_error"),
-    ("20 status quirks", "storage/catalogue.rs", "row_413_too_large_names_the_limit"),
-    ("20 existence before authentication", "storage/matrix.rs", "any_other_scope_is_none"),
-    (
-        "22 hard delete while attachments point there",
-        "storage/retirement.rs",
-        "what_went_by_a_plan_is_read_after_the_account_left_it",
-    ),
-    (
-        "22 an account's plans stay",
-        "storage/scopes.rs",
-        "deleting_an_account_takes_its_documents_those_of_its_users_its_plans_and_what_was_retired",
-    ),
-    ("23 no audit", "storage/trail.rs", "audit_tells_every_change_and_every_refusal_and_no_value"),
-    (
-        "23 no test of a connection",
-        "storage/explain.rs",
-        "dry_run_answers_what_a_document_would_change_and_writes_and_tries_nothing",
-    ),
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use plan::{Database, DocType};
+use serde_json::json;
+use stowline::app::dataplans;
+use testkit::S3Server;
+
+use crate::levels::{Levels, entry};
+
+const BAR: &str = include_str!("bar.txt");
+const OWN: &str = "dddddddddddddddddddddddddddddddd";
+
+/// The statuses of section 1.9, and those that were decided on beside them.
+const STATUSES: [u16; 17] = [400, 401, 402, 403, 404, 405, 409, 410, 412, 413, 415, 416, 423, 429, 500, 502, 503];
+const SCOPES: [&str; 4] = ["system", "reseller plans", "account", "user"];
+const OPERATIONS: [&str; 10] = [
+    "GET single",
+    "PUT single",
+    "POST / PATCH single",
+    "DELETE single",
+    "GET plans",
+    "PUT plans",
+    "GET/DELETE plans/{P}",
+    "plan docs are linked",
+    "account deletion",
+    "maintenance verbs",
 ];
+const FAULTS: usize = 23;
+
+struct Row {
+    section: &'static str,
+    name: &'static str,
+    file: &'static str,
+    /// Why there is none, where there is no file.
+    test: &'static str,
+}
+
+fn rows() -> Vec<Row> {
+    let lines = BAR.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let row = |line: &'static str| {
+        let mut parts = line.split(" | ");
+        let mut part = || parts.next().expect(line);
+        Row { section: part(), name: part(), file: part(), test: part() }
+    };
+    lines.map(row).collect()
+}
+
+impl Row {
+    fn number(&self) -> &'static str {
+        self.name.split(' ').next().unwrap()
+    }
+
+    /// The test of this program is named after its row. Those of the libraries have names of their own.
+    fn fits(&self) -> bool {
+        let numbers = || self.test.strip_prefix("fault_").into_iter().flat_map(|rest| rest.split('_'));
+        match self.section {
+            "1.9" => self.test.starts_with("row_") && self.test.contains(self.number()),
+            "2.2" | "2.3" => self.test.starts_with("row_") || self.test.contains("_row_"),
+            _ => numbers().take_while(|word| word.parse::<u8>().is_ok()).any(|word| word == self.number()),
+        }
+    }
+}
 
 #[test]
-fn every_fault_that_concerns_storage_has_its_test() {
-    for (fault, file, test) in ROWS {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it").join(file);
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert!(text.contains(&format!("fn {test}()")), "{fault}: there is no {test} in {file}");
+fn every_row_of_the_bar_has_its_test() {
+    let rows = rows();
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for row in rows.iter().filter(|row| row.file != "-") {
+        let text =
+            std::fs::read_to_string(crates.join(row.file)).unwrap_or_else(|error| panic!("{}: {error}", row.file));
+        assert!(
+            text.contains(&format!("fn {}()", row.test)),
+            "{} {}: no {} in {}",
+            row.section,
+            row.name,
+            row.test,
+            row.file
+        );
+    }
+    let of = |section: &str| -> Vec<&Row> { rows.iter().filter(|row| row.section == section).collect() };
+    let statuses: BTreeSet<u16> = of("1.9").iter().map(|row| row.number().parse().unwrap()).collect();
+    assert_eq!(statuses, BTreeSet::from(STATUSES));
+    for (section, wanted) in [("2.2", &SCOPES[..]), ("2.3", &OPERATIONS[..])] {
+        for name in wanted {
+            assert!(of(section).iter().any(|row| row.name.starts_with(name)), "{section} {name}");
+        }
+    }
+    for section in ["1.9", "2.2", "2.3"] {
+        assert!(of(section).iter().all(|row| row.file == "-" || row.fits()), "each is named after its row: {section}");
+    }
+    // A fault of several parts may lean on tests of a library; one test of it has its number.
+    for fault in 1..=FAULTS {
+        let of_fault = |row: &&&Row| row.number() == fault.to_string();
+        assert!(of("8").iter().filter(of_fault).any(|row| row.fits()), "fault {fault} has no test of its number");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_18_a_conflict_and_a_stale_revision_are_answered_before_anything_is_tried() {
-    use serde_json::json;
-
-    use crate::levels::{Levels, entry};
-    const OWN: &str = "dddddddddddddddddddddddddddddddd";
+async fn fault_9_a_probe_leaves_nothing_at_its_destination_and_nothing_here() {
     let levels = Levels::start().await;
-    let server = testkit::S3Server::start();
+    let server = S3Server::start();
+    let own = Levels::storage(&levels.customer, "");
+    let document = json!({"data": {"attachments": {OWN: entry(&server, "recordings")}}});
+    levels.admin.api.put(&own, &document).await.expect_status(201);
+    assert!(server.faults().seen().iter().any(|seen| seen.method == "PUT"), "it was tried");
+    assert!(server.keys("recordings").is_empty());
+    let usage = levels.admin.api.get(&format!("{own}/usage")).await.expect_status(200).data();
+    assert_eq!(usage["total"]["attachments"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_18_a_conflict_and_a_stale_revision_are_answered_before_anything_is_tried() {
+    let levels = Levels::start().await;
+    let server = S3Server::start();
     let (api, own) = (&levels.admin.api, Levels::storage(&levels.customer, ""));
     api.put(&own, &json!({"data": {}})).await.expect_status(201);
     let document = json!({"data": {"attachments": {OWN: entry(&server, "recordings")}}});
@@ -89,4 +126,26 @@ async fn fault_18_a_conflict_and_a_stale_revision_are_answered_before_anything_i
     api.upload(reqwest::Method::POST, &own, "image/png", document.to_string()).await.expect_status(415);
     levels.user.api.post(&own, &document).await.expect_status(403);
     assert!(server.faults().seen().is_empty(), "nothing was tried");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_21_a_yearly_database_goes_by_the_plan_of_its_owner() {
+    let levels = Levels::start().await;
+    let server = S3Server::start();
+    let spoken = json!({"yodb": {"types": {"ledger": {"attachments": {"handler": OWN}}}}});
+    let document = json!({"data": {"attachments": {OWN: entry(&server, "recordings")}, "plan": spoken}});
+    levels.user.api.put(&levels.user_storage(&levels.user, ""), &document).await.expect_status(201);
+    let account = Database::Account(levels.customer.id.clone()).name();
+    let ledger: DocType = "ledger".parse().unwrap();
+    for (owner, suffix, goes) in [
+        (Some(&levels.user), "2026", true),
+        (Some(&levels.user), "202611", false),
+        (Some(&levels.other_user), "2026", false),
+        (None, "2026", false),
+    ] {
+        let owner = owner.map(|person| person.id.as_str());
+        let plan = dataplans::of(levels.app(), &levels.customer.id, owner).await.unwrap();
+        let database: Database = format!("{account}-{suffix}").parse().unwrap();
+        assert_eq!(plan.route(&database, Some(&ledger)).attachment.is_some(), goes, "{owner:?} {suffix}");
+    }
 }

@@ -65,7 +65,7 @@ async fn each_change_counts(levels: &Levels, server: &S3Server, at: (&Api, &str)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_at_each_level_is_in_force_before_it_is_answered() {
+async fn fault_15_a_change_at_each_level_is_in_force_before_it_is_answered() {
     let levels = Levels::start().await;
     let server = S3Server::start();
     assert_eq!(voicemail(&levels).await, None);
@@ -86,7 +86,7 @@ async fn a_change_at_each_level_is_in_force_before_it_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_links_to_its_own_its_resellers_or_the_systems_plans_only() {
+async fn fault_4_row_plans_are_linked_to_an_accounts_own_its_resellers_or_the_systems_only() {
     let levels = Levels::start().await;
     let server = S3Server::start();
     let own = Levels::storage(&levels.customer, "");

@@ -1,10 +1,12 @@
 //! Entries that leave their document serve what was sent by them, until they are erased.
 
+use plan::{Database, DocId};
 use serde_json::{Value, json};
 use testkit::{Api, Fault, S3Server, VOICEMAIL_WAV};
 
 use crate::fixture::until;
 use crate::levels::{Levels, entry, voicemail_to};
+use crate::secrets::holding;
 
 const OWN: &str = "dddddddddddddddddddddddddddddddd";
 
@@ -27,7 +29,7 @@ async fn deliveries(levels: &Levels) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retired_entry_still_serves_and_an_erased_one_parks_its_jobs_and_leaves_its_objects_out_of_reach() {
+async fn fault_6_7_a_retired_entry_still_serves_and_an_erased_one_parks_its_jobs_and_leaves_its_objects_out_of_reach() {
     let levels = Levels::start().await;
     let (api, own) = (&levels.admin.api, Levels::storage(&levels.customer, ""));
     let (old, new) = (S3Server::start(), S3Server::start());
@@ -82,7 +84,7 @@ async fn a_retired_entry_still_serves_and_an_erased_one_parks_its_jobs_and_leave
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_went_by_a_plan_is_read_after_the_account_left_it() {
+async fn fault_22_what_went_by_a_plan_is_read_after_the_account_left_it() {
     let levels = Levels::start().await;
     let (api, own) = (&levels.admin.api, Levels::storage(&levels.customer, ""));
     let server = S3Server::start();
@@ -107,4 +109,48 @@ async fn what_went_by_a_plan_is_read_after_the_account_left_it() {
     let after = voicemail(api, &mailbox).await;
     assert_eq!(api.get(&after).await.expect_status(200).body, VOICEMAIL_WAV);
     assert_eq!(server.keys("gold-plan").len(), 1, "new voicemail stays here");
+}
+
+/// What is sealed in the stored document with this id.
+async fn sealed_in(levels: &Levels, id: &str) -> Vec<String> {
+    let (database, id) = (Database::Named("system_data".into()), DocId::parse(id).unwrap());
+    let document = levels.app().documents.get(&database, &id).await.unwrap().unwrap();
+    let text = Value::Object(document.body).to_string();
+    // From the end of a sealed text, which is the cipher's own: its beginning names the key.
+    let sealed = text.split("\"$sealed\":\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+    sealed.map(|text| text[text.len() - 40..].to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_5_of_an_erased_entry_not_even_the_sealed_bytes_are_left_in_any_file() {
+    let levels = Levels::start().await;
+    let (api, own) = (&levels.admin.api, Levels::storage(&levels.customer, ""));
+    let folder = levels.app().config.server.data_dir.clone();
+    let server = S3Server::start();
+    let mut sealed = Vec::new();
+    // Entries of every size: in a page of the store with others, and in pages of their own.
+    for (size, bucket) in [(0, "small-bucket"), (3000, "middle-bucket"), (40_000, "large-bucket")] {
+        let mut entry = entry(&server, bucket);
+        entry["settings"]["remark"] = "r".repeat(size).into();
+        let document = json!({"data": {"attachments": {OWN: entry}, "plan": voicemail_to(OWN)}});
+        let answer = if sealed.is_empty() { api.put(&own, &document).await } else { api.post(&own, &document).await };
+        assert!(answer.status == 201 || answer.status == 200, "{answer}");
+        sealed.extend(sealed_in(&levels, levels.customer.id.as_ref()).await);
+        // Written again and again, each time sealed anew: what stood there before is of the same entry.
+        for n in 0..3 {
+            api.patch(&own, &json!({"data": {"note": n}})).await.expect_status(200);
+            sealed.extend(sealed_in(&levels, levels.customer.id.as_ref()).await);
+        }
+    }
+    api.post(&own, &json!({"data": {}})).await.expect_status(200);
+    sealed.extend(sealed_in(&levels, &format!("retired-{}", levels.customer.id)).await);
+    assert!(sealed.len() >= 12 + 3, "{}", sealed.len());
+    assert!(sealed.iter().any(|text| !holding(&folder, text).is_empty()), "the search finds what is there");
+    let rows = api.get(&format!("{own}/retired")).await.expect_status(200).data();
+    for row in rows.as_array().unwrap() {
+        api.delete(&format!("{own}/retired/{}", row["id"].as_str().unwrap())).await.expect_status(200);
+    }
+    for text in sealed.iter().map(String::as_str).chain([server.secret_key(), server.access_key()]) {
+        assert_eq!(holding(&folder, text), [""; 0], "{text}");
+    }
 }

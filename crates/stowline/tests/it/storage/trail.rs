@@ -26,7 +26,7 @@ async fn rows(api: &Api, path: &str) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn att_handlers_errors_in_three_forms_and_usage_by_handler_and_type() {
+async fn fault_5_att_handlers_errors_in_three_forms_and_usage_by_handler_and_type() {
     let levels = Levels::start().await;
     let (api, own) = (&levels.admin.api, Levels::storage(&levels.customer, ""));
     let server = S3Server::start();
@@ -86,7 +86,7 @@ async fn att_handlers_errors_in_three_forms_and_usage_by_handler_and_type() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn audit_tells_every_change_and_every_refusal_and_no_value() {
+async fn fault_23_audit_tells_every_change_and_every_refusal_and_no_value() {
     let levels = Levels::start().await;
     let (api, own) = (&levels.admin.api, Levels::storage(&levels.customer, ""));
     let audit = format!("{own}/audit");

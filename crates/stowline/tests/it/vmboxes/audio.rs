@@ -41,7 +41,7 @@ async fn messages_are_moved_and_copied_to_other_boxes_with_their_audio() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn audio_is_served_whole_and_in_ranges() {
+async fn fault_10_audio_is_served_whole_and_in_ranges() {
     let platform = Platform::start().await;
     let (_server, settings) = bucket();
     let (api, mailbox) = (&platform.tenant.api, platform.mailbox().await);
