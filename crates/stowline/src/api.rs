@@ -14,6 +14,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use http::{HeaderValue, Method, StatusCode};
 
+use crate::app::knocks::{self, Knock};
 use crate::app::{App, Error, accounts, audit as trail, auth};
 use plan::AccountId;
 
@@ -104,11 +105,17 @@ fn known(method: &Method) -> &'static str {
 async fn handle(app: Arc<App>, request: Request) -> (envelope::About, Result<Reply, Fault>) {
     let mut about = envelope::About::of(&app, &request);
     let from = call::address(&app, &request);
+    let asked = knocks::about_storage(request.method(), request.uri().path());
     let mut outcome = handle_read(&app, request, &mut about).await;
     if !about.authenticated
         && let Err(error) = app.limits.anonymous(from)
     {
         outcome = Err(error.into());
+    }
+    if let (Some((verb, path, account)), Err(fault)) = (asked, &outcome)
+        && fault.status == StatusCode::UNAUTHORIZED
+    {
+        knocks::note(&app, Knock { verb, path, account, from, request_id: about.request_id.clone() });
     }
     (about, outcome)
 }

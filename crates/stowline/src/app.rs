@@ -37,6 +37,7 @@ pub mod greetings;
 pub mod handler_errors;
 pub mod ingest;
 pub mod ingest_keys;
+pub mod knocks;
 pub mod mailboxes;
 pub mod media_types;
 pub mod messages;
@@ -95,6 +96,8 @@ pub struct App {
     pub attempts: attempts::Attempts,
     /// How many requests anybody may make.
     pub limits: rates::Limits,
+    /// Who asked for storage without a token, lately.
+    pub knocks: knocks::Knocks,
     /// Tokens that were ended before their time.
     pub revoked: tokens::Revoked,
     /// How this server names itself in answers.

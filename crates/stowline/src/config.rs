@@ -11,6 +11,8 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
+use crate::seal::Source;
+
 mod sip;
 
 pub use sip::Sip;
@@ -83,6 +85,8 @@ pub struct Login {
 #[expect(missing_docs, reason = "config.default.toml documents every option, once")]
 pub struct Keys {
     pub file: PathBuf,
+    pub key: Secret,
+    pub command: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -240,6 +244,11 @@ impl Config {
         if self.ingest.store_proxy_username.is_empty() != self.ingest.store_proxy_password.expose().is_empty() {
             bail!("ingest.store_proxy_username and ingest.store_proxy_password come together");
         }
+        let sources =
+            [self.keys.file.as_os_str().is_empty(), self.keys.key.expose().is_empty(), self.keys.command.is_empty()];
+        if sources.iter().filter(|empty| !**empty).count() > 1 {
+            bail!("of keys.file, keys.key and keys.command only one may be set");
+        }
         if self.voicemail.max_length.is_zero() {
             bail!("voicemail.max_length must be above zero");
         }
@@ -247,6 +256,15 @@ impl Config {
             bail!("api.page_size must be at least 1");
         }
         Ok(())
+    }
+
+    /// Where the key comes from.
+    pub fn key_source(&self) -> Source {
+        match (&self.keys.key, &self.keys.command) {
+            (key, _) if !key.expose().is_empty() => Source::Given(key.clone()),
+            (_, command) if !command.is_empty() => Source::Command(command.clone()),
+            _ => Source::File(self.key_file()),
+        }
     }
 
     /// Where the key file is: `keys.file`, or beside the data folder.
@@ -397,8 +415,9 @@ mod tests {
     #[test]
     fn a_secret_does_not_print() {
         let file = "[ingest]\nstore_proxy_username = \"kazoo\"\nstore_proxy_password = \"hidden\"";
-        let config = load(file, &[]).unwrap();
+        let config = load(file, &[("STOWLINE_KEYS__KEY", "hidden too")]).unwrap();
         assert_eq!(config.ingest.store_proxy_password.expose(), "hidden");
+        assert!(matches!(config.key_source(), Source::Given(key) if key.expose() == "hidden too"));
         assert!(!format!("{config:?}").contains("hidden"));
     }
 
@@ -413,6 +432,7 @@ mod tests {
             ("server = 5", "[server]"),
             ("[ingest]\nstore_proxy = \"here\"", "store_proxy"),
             ("[ingest]\nstore_proxy_username = \"kazoo\"", "ingest.store_proxy_username"),
+            ("[keys]\nfile = \"/k\"\nkey = \"00\"", "keys.command"),
         ] {
             let error = format!("{:#}", load(file, &[]).unwrap_err());
             assert!(error.contains(wanted), "{file:?} answered {error:?}");

@@ -158,7 +158,7 @@ async fn listen_for_kazoo(
 /// Opens the data folder and what is in it.
 fn open(config: Config) -> anyhow::Result<App> {
     let folder = config.server.data_dir.clone();
-    let keys = seal::Keys::open(&config.key_file(), &folder)?;
+    let keys = seal::Keys::open(&config.key_source(), &folder)?;
     let documents = connections::Embedded::open(&folder.join("documents.db")).map_err(described)?;
     let journal =
         delivery::Journal::open(&folder.join("journal.db"), Arc::new(delivery::SystemClock)).map_err(described)?;
@@ -186,6 +186,7 @@ fn open(config: Config) -> anyhow::Result<App> {
         passwords: app::passwords::Passwords::default(),
         attempts: app::attempts::Attempts::new(&config.login),
         limits: app::rates::Limits::new(&config.api),
+        knocks: app::knocks::Knocks::default(),
         revoked: app::tokens::Revoked::default(),
         config,
     })

@@ -22,16 +22,18 @@ pub async fn rotate(config: &Config) -> anyhow::Result<String> {
         anyhow::bail!("there is no data folder at {}", folder.display());
     }
     let _lock = crate::lock(folder)?;
-    let file = config.key_file();
+    let source = config.key_source();
     let rotated =
-        rotation::rotate(&file, folder, |keys| seal_anew(keys, folder.join("documents.db")), |_| Ok(())).await?;
+        rotation::rotate(&source, folder, |keys| seal_anew(keys, folder.join("documents.db")), |_| Ok(())).await?;
+    let old = match &rotated.retired {
+        Some(file) => format!("the old key is at {}", file.display()),
+        None => "take the old key away from where it comes from, and keep it somewhere".to_owned(),
+    };
     Ok(format!(
-        "everything is sealed with a new key now ({}), at {}\n\
-         the old key is at {}: backups that were made before need it; delete it with them\n\
+        "everything is sealed with a new key now ({}), {source}\n\
+         {old}: backups that were made before need it; delete it with them\n\
          tokens that were issued before are no longer valid\n",
         rotated.fingerprint,
-        file.display(),
-        rotated.retired.display()
     ))
 }
 

@@ -1,17 +1,15 @@
-//! Secrets at rest: one key, kept beside the data folder and never inside it.
+//! Secrets at rest: one key, kept beside the data folder and never inside it, or by somebody else ([`Source`]).
 //!
-//! From the key in the file three are derived: one seals (XChaCha20-Poly1305), one signs tokens, one makes the keyed digests under which
+//! From the key three are derived: one seals (XChaCha20-Poly1305), one signs tokens, one makes the keyed digests under which
 //! logins and API keys are looked up. Who copies the data folder alone has none of them. Every sealed value is bound to the place where it
 //! stands, so that it cannot be moved to another document.
 //!
 //! A data folder remembers the fingerprint of its key: when the key is missing or another, [`Keys::open`] refuses and never makes a new one.
 //!
-//! A key can be changed for another ([`rotation`]). While that is under way the file holds both, the new one first: it seals, both open. The
+//! A key can be changed for another ([`rotation`]). While that is under way there are both, the new one first: it seals, both open. The
 //! keyed digests cannot be made anew, because what they digest is not here; so the key of the digests is carried over, sealed, in the data folder.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -34,6 +32,10 @@ const FINGERPRINT: &str = "key.id";
 const LOOKUP: &str = "key.lookup";
 
 pub mod rotation;
+mod source;
+
+pub use source::Source;
+use source::write_durably;
 
 /// The keys of one installation. Prints as its fingerprint only.
 pub struct Keys {
@@ -61,25 +63,25 @@ impl std::fmt::Debug for Keys {
 pub struct Unsealable;
 
 impl Keys {
-    /// Opens the key in `file`, making one (mode 0600) when neither it nor sealed data exist.
+    /// Opens the key from `source`, making one (mode 0600) when it is to be in a file and neither that nor sealed data exist.
     ///
     /// # Errors
     /// When the data folder was sealed with a key that is not there, or with another one; when the file is readable by others, or unfit.
-    pub fn open(file: &Path, data_dir: &Path) -> anyhow::Result<Self> {
+    pub fn open(source: &Source, data_dir: &Path) -> anyhow::Result<Self> {
         let remembered = match fs::read_to_string(data_dir.join(FINGERPRINT)) {
             Ok(text) => Some(text.trim().to_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(error).context("cannot read the key's fingerprint in the data folder"),
         };
-        let mut roots = read_keys(file)?;
+        let mut roots = source.read()?;
         if roots.is_empty() {
             match &remembered {
-                Some(_) => bail!(
-                    "the secrets in {} are sealed with a key that is not at {}: put the key back (a new one could not open them)",
+                Some(needed) => bail!(
+                    "the secrets in {} are sealed with a key ({needed}) that is not there, {source}: put the key back, or say in [keys] where it \
+                     comes from (a new one could not open them)",
                     data_dir.display(),
-                    file.display()
                 ),
-                None => roots.push(make_key(file)?),
+                None => roots.push(source.make()?),
             }
         }
         let ring: Vec<Sealer> = roots.iter().map(|root| Sealer::of(root)).collect();
@@ -88,8 +90,7 @@ impl Keys {
             Some(remembered) => {
                 ring.iter().position(|sealer| sealer.fingerprint == *remembered).with_context(|| {
                     format!(
-                        "the key at {} is not the one that the secrets in {} are sealed with (they need {remembered})",
-                        file.display(),
+                        "{source} is not the one that the secrets in {} are sealed with (they need {remembered})",
                         data_dir.display()
                     )
                 })?
@@ -106,7 +107,7 @@ impl Keys {
         }
         if roots.len() > 1 {
             tracing::warn!(
-                "the key is being changed and old secrets are still sealed with the old one: finish it with `stowline keys rotate`"
+                "there is an old key beside the one that seals: `stowline keys rotate` seals all with the first, and then the old one can go"
             );
         }
         Ok(keys)
@@ -208,66 +209,10 @@ fn digest(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// The keys in the file, one a line; none when there is no file.
-fn read_keys(file: &Path) -> anyhow::Result<Vec<Zeroizing<[u8; 32]>>> {
-    let mut opened = match File::open(file) {
-        Ok(opened) => opened,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("cannot open the key {}", file.display())),
-    };
-    let mode = opened.metadata()?.permissions().mode();
-    if mode & 0o077 != 0 {
-        bail!("the key {} can be read by others (mode {:o}): chmod 600 it", file.display(), mode & 0o777);
-    }
-    let mut text = Zeroizing::new(String::new());
-    opened.read_to_string(&mut text).with_context(|| format!("cannot read the key {}", file.display()))?;
-    let read = |line: &str| {
-        let bytes = Zeroizing::new(hex::decode(line.trim()).unwrap_or_default());
-        let root: [u8; 32] = bytes
-            .as_slice()
-            .try_into()
-            .map_err(|_| anyhow::anyhow!("the key {} is not 64 hexadecimal digits", file.display()))?;
-        Ok(Zeroizing::new(root))
-    };
-    match text.trim() {
-        "" => bail!("the key {} is empty", file.display()),
-        text => text.lines().map(read).collect(),
-    }
-}
-
-/// Writes keys to the file, one a line, readable by its owner only.
-fn write_keys(file: &Path, roots: &[&[u8; 32]]) -> anyhow::Result<()> {
-    let mut text = Zeroizing::new(String::new());
-    for root in roots {
-        text.push_str(&hex::encode(root));
-        text.push('\n');
-    }
-    write_durably(file, text.as_bytes(), 0o600)
-}
-
-fn make_key(file: &Path) -> anyhow::Result<Zeroizing<[u8; 32]>> {
-    let root = Zeroizing::new(rand::random::<[u8; 32]>());
-    write_keys(file, &[&root])?;
-    tracing::info!(file = %file.display(), "made the key that seals secrets; back it up, apart from the data folder");
-    Ok(root)
-}
-
-/// Writes a small file so that it is whole and on disk when this returns, or not there at all.
-fn write_durably(file: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut name = file.as_os_str().to_owned();
-    name.push(".new");
-    let context = || format!("cannot write {}", file.display());
-    // A half-written one of an earlier start is worthless: it never got its name.
-    let _ = fs::remove_file(&name);
-    let mut new = OpenOptions::new().write(true).create_new(true).mode(mode).open(&name).with_context(context)?;
-    new.write_all(bytes).and_then(|()| new.sync_all()).with_context(context)?;
-    fs::rename(&name, file).with_context(context)?;
-    File::open(folder).and_then(|folder| folder.sync_all()).with_context(context)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn folder() -> (tempfile::TempDir, std::path::PathBuf, std::path::PathBuf) {
@@ -278,16 +223,36 @@ mod tests {
         (folder, data, key)
     }
 
+    fn opened(key: &Path, data: &Path) -> anyhow::Result<Keys> {
+        Keys::open(&Source::File(key.to_owned()), data)
+    }
+
+    #[test]
+    fn a_key_that_somebody_else_keeps_is_needed_with_every_start_and_never_written() {
+        let (folder, data, key) = folder();
+        let given = |digits: &str| Source::Given(serde_json::from_value(digits.repeat(32).into()).unwrap());
+        let sealed = Keys::open(&given("5a"), &data).unwrap().seal("a", &json!("s3cr3t")).unwrap();
+        assert_eq!(Keys::open(&given("5a"), &data).unwrap().open_sealed("a", &sealed).unwrap(), "s3cr3t");
+        // Another one, none, and a file where it is not: refused, and none is made.
+        let error = Keys::open(&given("6b"), &data).unwrap_err().to_string();
+        assert!(error.contains("is not the one"), "{error}");
+        assert!(Keys::open(&given(""), &data).unwrap_err().to_string().contains("is empty"));
+        let error = opened(&key, &data).unwrap_err().to_string();
+        assert!(error.contains("put the key back") && !key.exists(), "{error}");
+        let names: Vec<_> = fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        assert_eq!(names, ["data"]);
+    }
+
     #[test]
     fn a_sealed_value_opens_at_its_place_with_its_key_only() {
         let (_folder, data, key) = folder();
-        let keys = Keys::open(&key, &data).unwrap();
+        let keys = opened(&key, &data).unwrap();
         let value = json!({"secret": "s3cr3t", "port": 9000});
         let sealed = keys.seal("account/a", &value).unwrap();
         assert!(!sealed.to_string().contains("s3cr3t"));
         assert_eq!(keys.open_sealed("account/a", &sealed).unwrap(), value);
         assert!(keys.open_sealed("account/b", &sealed).is_err());
-        let again = Keys::open(&key, &data).unwrap();
+        let again = opened(&key, &data).unwrap();
         assert_eq!(again.open_sealed("account/a", &sealed).unwrap(), value);
         assert_eq!(again.digest(&["a", "bc"]), keys.digest(&["a", "bc"]));
         assert_ne!(keys.digest(&["a", "bc"]), keys.digest(&["ab", "c"]));
@@ -296,21 +261,21 @@ mod tests {
     #[test]
     fn sealed_data_without_its_key_refuses_and_makes_no_new_one() {
         let (_folder, data, key) = folder();
-        Keys::open(&key, &data).unwrap();
+        opened(&key, &data).unwrap();
         fs::remove_file(&key).unwrap();
-        let error = Keys::open(&key, &data).unwrap_err().to_string();
+        let error = opened(&key, &data).unwrap_err().to_string();
         assert!(error.contains("put the key back") && !key.exists(), "{error}");
         fs::write(&key, "00".repeat(32)).unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(Keys::open(&key, &data).unwrap_err().to_string().contains("is not the one"));
+        assert!(opened(&key, &data).unwrap_err().to_string().contains("is not the one"));
     }
 
     #[test]
     fn the_key_is_readable_by_its_owner_only() {
         let (_folder, data, key) = folder();
-        Keys::open(&key, &data).unwrap();
+        opened(&key, &data).unwrap();
         assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
         fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(Keys::open(&key, &data).unwrap_err().to_string().contains("chmod 600"));
+        assert!(opened(&key, &data).unwrap_err().to_string().contains("chmod 600"));
     }
 }

@@ -8,9 +8,9 @@ use super::error::Fault;
 use super::{Call, Reply};
 use crate::app::auth::{self, AccountName, Caller, Method, Proof};
 use crate::app::tokens::{self, Token};
-use crate::app::{App, Error, accounts};
+use crate::app::{App, Error, accounts, users};
 use crate::time;
-use plan::Violations;
+use plan::{UserId, Violations};
 
 /// `{"credentials": hex(md5("user:password")), "account_name" | "account_realm": …, "method": "md5" | "sha"}`, or `username` and `password`
 /// instead of `credentials`.
@@ -69,6 +69,22 @@ pub async fn by_api_key(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     }
 }
 
+/// `PUT /accounts/{account}/users/{user}/user_auth` with `{"action": "impersonate_user"}`: a token for that user, for a super admin.
+pub async fn impersonate(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    if call.data.get("action").and_then(Value::as_str) != Some("impersonate_user") {
+        let mut violations = Violations::default();
+        let extra = [("target", json!(["impersonate_user"]))];
+        violations.push("action", "enum", "action is \"impersonate_user\"".into(), extra);
+        return Err(Error::Invalid(violations).into());
+    }
+    let account = call.account()?;
+    let not_found = || Error::NotFound(call.param("user").to_owned());
+    let id = UserId::parse(call.param("user")).map_err(|_| not_found())?;
+    let user = users::get(&app, &account.id, &id).await?;
+    let (caller, token) = auth::impersonate(&app, call.caller()?, account, user)?;
+    Ok(Reply::created(about(&caller)).also("auth_token", token))
+}
+
 /// A text in `data`; its value is never repeated in an answer.
 fn required(call: &Call, key: &str, length: std::ops::RangeInclusive<usize>, violations: &mut Violations) -> String {
     let fault = match call.data.get(key) {
@@ -112,6 +128,10 @@ fn about(caller: &Caller) -> Map<String, Value> {
 /// What a token says.
 fn shown(token: &Token) -> Reply {
     let mut data = about(&token.caller);
+    if let Some(behind) = &token.caller.behind {
+        data.insert("original_account_id".into(), behind.account.as_ref().into());
+        data.insert("original_owner_id".into(), behind.user.as_ref().map(AsRef::<str>::as_ref).into());
+    }
     data.insert("method".into(), token.method.as_str().into());
     data.insert("iat".into(), time::from_unix(token.issued).into());
     data.insert("exp".into(), time::from_unix(token.expires).into());

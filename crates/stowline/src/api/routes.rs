@@ -172,6 +172,7 @@ pub const ROUTES: &[Route] = routes! {
     Patch  "accounts/{account}/users/{user}" Own user::patch;
     Delete "accounts/{account}/users/{user}" Admin user::remove;
     Delete "accounts/{account}/users/{user}/tokens" Own user::end_tokens;
+    Put    "accounts/{account}/users/{user}/user_auth" SuperAdmin authentication::impersonate;
 
     Get    "accounts/{account}/storage" StorageRead storage::read;
     Put    "accounts/{account}/storage" StorageChange storage::create;

@@ -1,13 +1,15 @@
 //! The trail of what was done to storage: every change and every refusal, with who asked and what of the document was spoken of; never a value.
 //!
 //! Before a change begins its entry is there (`begun`), and before the answer is sent it says how it ended (`changed` or `refused`). So after a crash
-//! an entry that is still `begun` tells that nobody was answered. Who may not ask at all is noted once a minute and path, however often they try.
+//! an entry that is still `begun` tells that nobody was answered. Who may not ask at all is noted once a minute and path, however often they try; who
+//! shows no token that holds, once in ten minutes for each account (`knocks`).
 
 use plan::{AccountId, Database, DocId};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::auth::Caller;
+use super::knocks::Knock;
 use super::{App, Error, accounts, months};
 use crate::time;
 use connections::{Change, Document, Draft, ErrorKind};
@@ -95,11 +97,15 @@ async fn place(app: &App, account: Option<&AccountId>) -> Result<(Database, Stri
 
 fn entry(deed: &Deed, caller: &Caller, outcome: &str) -> Map<String, Value> {
     let user = caller.user.as_ref().map(|user| user.id.as_ref());
-    let body = json!({
+    let mut body = json!({
         "at": time::now(), "outcome": outcome, "verb": deed.verb, "path": deed.path, "request_id": deed.request_id,
         "caller": {"account_id": caller.account.id.as_ref(), "user_id": user, "by": if user.is_some() { "user" } else { "api_key" }},
         "paths": deed.paths, "pvt_type": TYPE,
     });
+    if let Some(behind) = &caller.behind {
+        let user = behind.user.as_ref().map(AsRef::<str>::as_ref);
+        body["caller"]["impersonated_by"] = json!({"account_id": behind.account.as_ref(), "user_id": user});
+    }
     match body {
         Value::Object(body) => body,
         _ => Map::new(),
@@ -165,6 +171,39 @@ async fn refused(app: &App, deed: &Deed, caller: &Caller, end: End) -> Result<()
     let mut body = entry(deed, caller, "refused");
     body.extend(told(&end));
     match app.documents.create(&database, &id, draft(deed, body)).await {
+        Err(error) if error.kind() != ErrorKind::Conflict => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Notes that somebody asked whose token does not hold. Of an account that does not exist nothing is noted.
+pub(super) async fn knocked(app: &App, knock: &Knock, span: i64) {
+    if let Err(error) = knocked_at(app, knock, span).await {
+        tracing::error!(error = %error, "a request without a token is not in the audit trail");
+    }
+}
+
+async fn knocked_at(app: &App, knock: &Knock, span: i64) -> Result<(), Error> {
+    if let Some(account) = &knock.account
+        && accounts::find(app, account).await?.is_none()
+    {
+        return Ok(());
+    }
+    let (database, prefix) = place(app, knock.account.as_ref()).await?;
+    let digest = Sha256::digest(format!("nobody {span} {:?}", knock.account));
+    let id = DocId::parse(&format!("{prefix}{}", hex::encode(&digest[..16])));
+    let id = id.map_err(|bad| Error::internal("making an id", bad))?;
+    let mut path = knock.path.clone();
+    path.truncate(path.floor_char_boundary(LONGEST_PATH));
+    let body = json!({
+        "at": time::now(), "outcome": "refused", "verb": knock.verb, "path": path, "request_id": knock.request_id,
+        "caller": {"by": "nobody", "address": knock.from.to_string()}, "paths": [], "status": 401, "message": "invalid_credentials",
+        "pvt_type": TYPE,
+    });
+    let Value::Object(body) = body else { return Ok(()) };
+    let parent = knock.account.is_none().then(|| SYSTEM.to_owned());
+    let draft = Draft { doc_type: TYPE.into(), parent, at: time::now(), body, ..Draft::default() };
+    match app.documents.create(&database, &id, draft).await {
         Err(error) if error.kind() != ErrorKind::Conflict => Err(error.into()),
         _ => Ok(()),
     }

@@ -4,6 +4,8 @@
 
 use std::net::IpAddr;
 
+use plan::{AccountId, UserId};
+
 use super::tokens;
 use super::{App, Error, accounts, attempts, passwords, users};
 use crate::app::accounts::Account;
@@ -16,6 +18,23 @@ pub struct Caller {
     pub account: Account,
     /// The user of the token; none when it came from an API key.
     pub user: Option<User>,
+    /// Who acts for them; none when they do so themselves.
+    pub behind: Option<Behind>,
+}
+
+/// A super admin who acts for a user.
+#[derive(Debug, Clone)]
+pub struct Behind {
+    /// Their account.
+    pub account: AccountId,
+    /// They themselves; none when their token came from an API key.
+    pub user: Option<UserId>,
+}
+
+impl Behind {
+    pub(super) fn of(caller: &Caller) -> Self {
+        Self { account: caller.account.id.clone(), user: caller.user.as_ref().map(|user| user.id.clone()) }
+    }
 }
 
 impl Caller {
@@ -149,7 +168,7 @@ async fn prove(app: &App, name: &AccountName, proof: &Proof) -> Result<Caller, E
     };
     let (Some(account), Some(user)) = (account, user.filter(User::enabled)) else { return Err(Error::Unauthenticated) };
     account.expect_open()?;
-    Ok(Caller { account, user: Some(user) })
+    Ok(Caller { account, user: Some(user), behind: None })
 }
 
 /// A login with an account's API key.
@@ -165,8 +184,23 @@ pub async fn login_with_api_key(app: &App, from: IpAddr, api_key: &str) -> Resul
     }
     let account = found?.ok_or_else(|| Error::NotFound("api_key".to_owned()))?;
     account.expect_open()?;
-    let caller = Caller { account, user: None };
+    let caller = Caller { account, user: None, behind: None };
     let token = tokens::issue(app, &caller, "cb_api_auth")?;
+    Ok((caller, token))
+}
+
+/// A token for a user of an account, given to a super admin, who then may what the user may. It names both of them, and so does the audit trail.
+///
+/// # Errors
+/// [`Error::Forbidden`] for who is no super admin, acts for somebody already, or means a user that is disabled; [`Error::Locked`].
+pub fn impersonate(app: &App, caller: &Caller, account: &Account, user: User) -> Result<(Caller, String), Error> {
+    if !caller.is_super_admin() || caller.behind.is_some() || !user.enabled() {
+        return Err(Error::Forbidden);
+    }
+    account.expect_open()?;
+    tracing::info!(account.id = %account.id, user.id = %user.id, by.id = %caller.account.id, "a super admin acts for a user");
+    let caller = Caller { account: account.clone(), user: Some(user), behind: Some(Behind::of(caller)) };
+    let token = tokens::issue(app, &caller, "cb_user_auth")?;
     Ok((caller, token))
 }
 

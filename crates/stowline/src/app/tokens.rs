@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Map;
 use tokio_util::sync::CancellationToken;
 
-use super::auth::Caller;
+use super::auth::{Behind, Caller};
 use super::{App, Error, accounts, users};
 use crate::app::accounts::Account;
 use crate::app::users::User;
@@ -35,6 +35,11 @@ struct Claims {
     account_id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     owner_id: Option<String>,
+    /// Who acts for the user, when it is not they themselves: a super admin's account and user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    original_account_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    original_owner_id: Option<String>,
     method: String,
     identity_sig: String,
     iat: i64,
@@ -104,6 +109,8 @@ pub fn issue(app: &App, caller: &Caller, method: &str) -> Result<String, Error> 
         jti: crate::id::random(),
         account_id: caller.account.id.to_string(),
         owner_id: caller.user.as_ref().map(|user| user.id.to_string()),
+        original_account_id: caller.behind.as_ref().map(|behind| behind.account.to_string()),
+        original_owner_id: caller.behind.as_ref().and_then(|behind| behind.user.as_ref()).map(ToString::to_string),
         method: method.into(),
         identity_sig: identity(app, &caller.account, caller.user.as_ref()),
         iat: now,
@@ -142,8 +149,25 @@ pub async fn inspect(app: &App, token: &str) -> Result<Token, Error> {
         return Err(Error::Unauthenticated);
     }
     account.expect_open()?;
+    let behind = behind(app, &claims).await?;
     let Claims { jti: id, method, iat: issued, exp: expires, .. } = claims;
-    Ok(Token { caller: Caller { account, user }, method, issued, expires, id })
+    Ok(Token { caller: Caller { account, user, behind }, method, issued, expires, id })
+}
+
+/// Who acts for the user. They must still be who they were: a super admin.
+async fn behind(app: &App, claims: &Claims) -> Result<Option<Behind>, Error> {
+    let Some(account) = &claims.original_account_id else { return Ok(None) };
+    let id = AccountId::parse(account).map_err(|_| Error::Unauthenticated)?;
+    let account = accounts::find(app, &id).await?.ok_or(Error::Unauthenticated)?;
+    let user = match &claims.original_owner_id {
+        None => None,
+        Some(user) => {
+            let user = UserId::parse(user).map_err(|_| Error::Unauthenticated)?;
+            Some(users::find(app, &id, &user).await?.filter(User::enabled).ok_or(Error::Unauthenticated)?)
+        }
+    };
+    let original = Caller { account, user, behind: None };
+    if original.is_super_admin() { Ok(Some(Behind::of(&original))) } else { Err(Error::Unauthenticated) }
 }
 
 /// Ends a token: once this returned, it opens nothing, also after a restart.

@@ -10,13 +10,16 @@
 //! key.id      the new key's fingerprint
 //! key file    the new key alone; the old one in a file beside it, for backups that were made before
 //! ```
+//!
+//! A key that somebody else keeps is not written here. Who keeps it puts a new one before it, has it rotated, and takes the old one away.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use super::{FIELD, FINGERPRINT, Keys, LOOKUP, PLACE, read_keys, write_durably, write_keys};
+use super::source::{Root, write_keys};
+use super::{FIELD, FINGERPRINT, Keys, LOOKUP, PLACE, Source, write_durably};
 
 /// The steps of a rotation, each durable before the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,16 +38,16 @@ pub enum Step {
 pub struct Rotated {
     /// The fingerprint of the key that seals from now on.
     pub fingerprint: String,
-    /// Where the old key is.
-    pub retired: PathBuf,
+    /// Where the old key is; none when it is still where it comes from.
+    pub retired: Option<PathBuf>,
 }
 
-/// Changes the key at `file` for another. `documents` seals anew what there is, with [`again`]; `after` is told of each step.
+/// Changes the key from `source` for another. `documents` seals anew what there is, with [`again`]; `after` is told of each step.
 ///
 /// # Errors
-/// What keeps it from being finished; it can be called again then.
+/// What keeps it from being finished; it can be called again then. A key that somebody else keeps, while they give no new one.
 pub async fn rotate<F>(
-    file: &Path,
+    source: &Source,
     data_dir: &Path,
     documents: impl FnOnce(Keys) -> F,
     mut after: impl FnMut(Step) -> anyhow::Result<()>,
@@ -52,19 +55,9 @@ pub async fn rotate<F>(
 where
     F: Future<Output = anyhow::Result<()>>,
 {
-    let mut roots = read_keys(file)?;
-    match roots.len() {
-        0 => bail!("there is no key at {}: nothing is sealed yet", file.display()),
-        1 => {
-            // Refuses a key that is not this folder's before anything is written.
-            Keys::open(file, data_dir)?;
-            roots.insert(0, zeroize::Zeroizing::new(rand::random()));
-            write_keys(file, &roots.iter().map(|root| &**root).collect::<Vec<_>>())?;
-        }
-        _ => {}
-    }
+    let roots = two_keys(source, data_dir)?;
     after(Step::BothKeys)?;
-    let keys = Keys::open(file, data_dir)?;
+    let keys = Keys::open(source, data_dir)?;
     let fingerprint = keys.fingerprint().to_owned();
     let lookup = keys.seal(LOOKUP, &hex::encode(*keys.lookup).into())?;
     write_durably(&data_dir.join(LOOKUP), lookup.to_string().as_bytes(), 0o600)?;
@@ -73,12 +66,13 @@ where
     after(Step::Documents)?;
     write_durably(&data_dir.join(FINGERPRINT), format!("{fingerprint}\n").as_bytes(), 0o644)?;
     after(Step::Fingerprint)?;
-    let mut retired = file.to_owned();
+    let Source::File(file) = source else { return Ok(Rotated { fingerprint, retired: None }) };
+    let mut retired = None;
     for old in roots.get(1..).unwrap_or_default() {
         let mut name = file.as_os_str().to_owned();
         name.push(format!(".retired-{}", super::Sealer::of(old).fingerprint));
-        retired = name.into();
-        write_keys(&retired, &[old])?;
+        write_keys(Path::new(&name), &[old])?;
+        retired = Some(name.into());
     }
     after(Step::OldKey)?;
     if let Some(new) = roots.first() {
@@ -86,6 +80,29 @@ where
     }
     after(Step::NewKeyAlone)?;
     Ok(Rotated { fingerprint, retired })
+}
+
+/// The new key and those before it. In a file it is made; who keeps the key elsewhere has to put one there.
+fn two_keys(source: &Source, data_dir: &Path) -> anyhow::Result<Vec<Root>> {
+    let mut roots = source.read()?;
+    match (source, roots.len()) {
+        (_, 0) => bail!("there is no key, {source}: nothing is sealed yet"),
+        (_, 2..) => return Ok(roots),
+        (Source::File(file), _) => {
+            // Refuses a key that is not this folder's before anything is written.
+            Keys::open(source, data_dir)?;
+            roots.insert(0, zeroize::Zeroizing::new(rand::random()));
+            write_keys(file, &roots.iter().map(|root| &**root).collect::<Vec<_>>())?;
+        }
+        (Source::Given(_) | Source::Command(_), _) => {
+            Keys::open(source, data_dir)?;
+            bail!(
+                "{source} is kept where nothing can be written: put a new one before it (64 hexadecimal digits, as `openssl rand -hex 32` makes \
+                 them, then a space and the one that is there now), call this again, and take the old one away afterwards"
+            );
+        }
+    }
+    Ok(roots)
 }
 
 /// Seals anew whatever in `value` is sealed with another key than the one that seals. Answers whether there was anything.
@@ -140,14 +157,15 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let (data, key) = (folder.path().join("data"), folder.path().join("data.key"));
             fs::create_dir(&data).unwrap();
-            let before = Keys::open(&key, &data).unwrap();
+            let source = Source::File(key.clone());
+            let before = Keys::open(&source, &data).unwrap();
             let old = before.fingerprint().to_owned();
             let place = "storage x attachments y";
             let value = json!({"deep": [before.seal(place, &json!("s3cr3t")).unwrap()], "plain": 1});
             let documents = data.join("documents");
             fs::write(&documents, value.to_string()).unwrap();
             let opens = || {
-                let keys = Keys::open(&key, &data).unwrap();
+                let keys = Keys::open(&source, &data).unwrap();
                 let value: Value = serde_json::from_slice(&fs::read(&documents).unwrap()).unwrap();
                 assert_eq!(keys.open_sealed(place, &value["deep"][0]).unwrap(), json!("s3cr3t"), "{stop:?}");
                 assert_eq!(keys.digest(&["login"]), before.digest(&["login"]), "{stop:?}");
@@ -155,7 +173,7 @@ mod tests {
             };
             let run = async |stop: Option<Step>| {
                 let after = |step| if Some(step) == stop { Err(anyhow::anyhow!("stopped")) } else { Ok(()) };
-                rotate(&key, &data, |keys| seal_file_anew(keys, documents.clone()), after).await
+                rotate(&source, &data, |keys| seal_file_anew(keys, documents.clone()), after).await
             };
             assert!(run(Some(stop)).await.is_err());
             opens();
@@ -173,7 +191,34 @@ mod tests {
             let retired = folder.path().join(format!("data.key.retired-{old}"));
             assert!(retired.exists());
             fs::rename(&retired, &key).unwrap();
-            assert!(Keys::open(&key, &data).unwrap_err().to_string().contains("is not the one"));
+            assert!(Keys::open(&source, &data).unwrap_err().to_string().contains("is not the one"));
         }
+    }
+
+    #[tokio::test]
+    async fn a_key_that_somebody_else_keeps_is_rotated_once_they_give_a_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
+        let (old, new) = ("5a".repeat(32), "6b".repeat(32));
+        let given = |keys: &str| Source::Given(serde_json::from_value(keys.into()).unwrap());
+        let before = Keys::open(&given(&old), &data).unwrap();
+        let documents = data.join("documents");
+        fs::write(&documents, before.seal("x", &json!("s3cr3t")).unwrap().to_string()).unwrap();
+        let run = async |keys: &str| {
+            rotate(&given(keys), &data, |keys| seal_file_anew(keys, documents.clone()), |_| Ok(())).await
+        };
+        let told = run(&old).await.unwrap_err().to_string();
+        assert!(told.contains("put a new one before it") && !told.contains(&old), "{told}");
+        let rotated = run(&format!("{new} {old}")).await.unwrap();
+        assert_eq!(rotated.retired, None);
+        let keys = Keys::open(&given(&new), &data).unwrap();
+        assert_eq!(keys.fingerprint(), rotated.fingerprint);
+        let text: Value = serde_json::from_slice(&fs::read(&documents).unwrap()).unwrap();
+        assert_eq!(keys.open_sealed("x", &text).unwrap(), "s3cr3t");
+        assert_eq!(keys.digest(&["login"]), before.digest(&["login"]));
+        assert!(Keys::open(&given(&old), &data).is_err());
+        let names: Vec<_> = fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        assert_eq!(names, ["data"], "it is written nowhere");
     }
 }

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use serde_json::json;
+use testkit::Program;
 
-use super::fixture::{HANDLER, Platform, bucket, plain_user};
+use super::fixture::{CONFIG, HANDLER, Platform, bucket, plain_user};
 
 /// Files below `folder` that hold `secret`.
 pub fn holding(folder: &Path, secret: &str) -> Vec<String> {
@@ -172,4 +173,73 @@ async fn keys_rotate_seals_everything_anew_and_retires_the_old_key() {
     assert!(rotate(&platform).status.success(), "and again");
     assert!(holding(&data, server.secret_key()).is_empty());
     platform.program.restart();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_from_the_environment_or_a_command_is_needed_with_every_start_and_lies_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let (old, new) = ("5a".repeat(32), "6b".repeat(32));
+    let start = |config: &str, environment: Option<&str>| {
+        let builder = Program::builder().config(&format!("{CONFIG}\n{config}")).data_dir(&data);
+        environment.into_iter().fold(builder, |builder, key| builder.env("STOWLINE_KEYS__KEY", key)).start()
+    };
+    let refused = |config: &str, environment: Option<&str>| start(config, environment).unwrap_err().to_string();
+    let mut program = start("", Some(&old)).unwrap();
+    let made = program.sup(&["crossbar_maintenance", "create_account", "Acme", "acme.example", "admin", "sesame-open"]);
+    let (_server, settings) = bucket();
+    let storage = format!("/v2/accounts/{}/storage", made["account_id"].as_str().unwrap());
+    let (api, _) = testkit::Api::new(&program.url()).login("Acme", "admin", "sesame-open").await;
+    let document = json!({"data": {"attachments": {HANDLER: {"handler": "s3", "settings": settings}}}});
+    let shown = api.put(&storage, &document).await.expect_status(201).data();
+    program.terminate();
+    let log = program.log();
+    let alone = || {
+        let names = std::fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.file_name());
+        assert_eq!(names.collect::<Vec<_>>(), ["data"], "no key is made or written beside the data");
+        for key in [&old, &new] {
+            assert_eq!(holding(folder.path(), key), [""; 0]);
+            assert!(!log.contains(key.as_str()));
+        }
+    };
+    // None, another one, a command that fails: nothing starts, and no new key is made.
+    for (config, environment, why) in [
+        ("", None, "put the key back"),
+        ("", Some(new.as_str()), "is not the one"),
+        ("[keys]\ncommand = [\"sh\", \"-c\", \"exit 4\"]", None, "ended with"),
+        ("[keys]\ncommand = [\"true\"]", None, "is empty"),
+    ] {
+        let said = refused(config, environment);
+        assert!(said.contains(why) && !said.contains(&new), "{config}: {said}");
+        alone();
+    }
+    // To change it: who keeps the key gives a new one first.
+    let aside = tempfile::tempdir().unwrap();
+    let keeper = aside.path().join("keeper");
+    let config = format!("[keys]\ncommand = [\"cat\", \"{}\"]", keeper.display());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &config).unwrap();
+    let rotate = || {
+        let mut command = std::process::Command::new(program.binary());
+        command.args(["keys", "rotate", "--config"]).arg(file.path()).arg("--data-dir").arg(&data).output().unwrap()
+    };
+    std::fs::write(&keeper, &old).unwrap();
+    let told = rotate();
+    let said = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(
+        told.status.code() == Some(1) && said.contains("put a new one before it") && !said.contains(&old),
+        "{said}"
+    );
+    std::fs::write(&keeper, format!("{new}\n{old}\n")).unwrap();
+    let told = rotate();
+    let said = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.status.success() && said.contains("take the old key away"), "{said} {told:?}");
+    std::fs::write(&keeper, &new).unwrap();
+    let program = start(&config, None).unwrap();
+    let (api, _) = testkit::Api::new(&program.url()).login("Acme", "admin", "sesame-open").await;
+    assert_eq!(api.get(&storage).await.expect_status(200).data(), shown);
+    drop(program);
+    std::fs::remove_file(&keeper).unwrap();
+    alone();
+    assert!(refused("", Some(&old)).contains("is not the one"));
 }

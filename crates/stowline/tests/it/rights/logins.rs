@@ -153,3 +153,39 @@ async fn what_a_token_says_is_told_to_who_has_it() {
     anonymous.post("/v2/auth/tokeninfo", &json!({"data": {}})).await.expect_status(400);
     assert!(!platform.program.log().contains(token), "a token in a path does not reach the log");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_super_admin_acts_for_a_user_and_both_are_in_the_audit_trail() {
+    let platform = Platform::start().await;
+    let (pat, id) = crate::fixture::plain_user(&platform).await;
+    let path = format!("/v2/accounts/{}/users/{id}/user_auth", platform.tenant.id);
+    let wish = json!({"data": {"action": "impersonate_user"}});
+    platform.tenant.api.put(&path, &wish).await.expect_status(403);
+    pat.put(&path, &wish).await.expect_status(403);
+    let master = &platform.master.api;
+    assert!(master.put(&path, &json!({"data": {}})).await.expect_status(400).data()["action"]["enum"].is_object());
+    let unknown = path.replace(&id, &"f".repeat(32));
+    master.put(&unknown, &wish).await.expect_status(404);
+    let answer = master.put(&path, &wish).await.expect_status(201).json();
+    assert_eq!((&answer["data"]["account_id"], &answer["data"]["owner_id"]), (&json!(platform.tenant.id), &json!(id)));
+    let acting = pat.with_token(answer["auth_token"].as_str().unwrap());
+    let told = acting.get("/v2/token_auth").await.expect_status(200).data();
+    assert_eq!(told["original_account_id"], platform.master.id.as_str());
+    assert_eq!(told["original_owner_id"], platform.master.user_id.as_str());
+    // No more than the user may, and not on behalf of somebody else again.
+    acting.put(&platform.storage(), &json!({"data": {}})).await.expect_status(403);
+    acting.put(&path, &wish).await.expect_status(403);
+    let own = format!("/v2/accounts/{}/users/{id}/storage", platform.tenant.id);
+    acting.put(&own, &json!({"data": {}})).await.expect_status(201);
+    let audit = platform.tenant.api.get(&format!("{}/audit", platform.storage())).await.expect_status(200).data();
+    let change = audit.as_array().unwrap().iter().find(|entry| entry["outcome"] == "changed").unwrap().clone();
+    assert_eq!(change["caller"]["user_id"], id.as_str());
+    assert_eq!(
+        change["caller"]["impersonated_by"],
+        json!({"account_id": platform.master.id, "user_id": platform.master.user_id})
+    );
+    // It ends with the user's password, as every token of theirs does.
+    let path = format!("/v2/accounts/{}/users/{id}", platform.tenant.id);
+    platform.tenant.api.patch(&path, &json!({"data": {"password": "another-one"}})).await.expect_status(200);
+    acting.get("/v2/token_auth").await.expect_status(401);
+}

@@ -158,3 +158,37 @@ async fn fault_23_audit_tells_every_change_and_every_refusal_and_no_value() {
     assert_eq!(told, ["GET 403", "PUT 200"]);
     api.get("/v2/storage/audit").await.expect_status(403);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_shows_no_token_is_in_the_trail_of_the_account_that_they_name_once() {
+    let levels = Levels::start().await;
+    let own = Levels::storage(&levels.customer, "");
+    let absent = "0".repeat(32);
+    let strangers = [levels.master.anonymous(), levels.master.with_token("no.token.ofours")];
+    for _ in 0..5 {
+        for nobody in &strangers {
+            nobody.get(&format!("/v2/accounts/{absent}/storage")).await.expect_status(401);
+            nobody.get("/v2/storage/plans").await.expect_status(401);
+            nobody.patch(&format!("{own}/plans/x"), &json!({"data": {"note": "v4lue"}})).await.expect_status(401);
+            nobody.get(&own).await.expect_status(401);
+            nobody.get(&format!("/v2/accounts/{}", levels.customer.id)).await.expect_status(401);
+        }
+    }
+    let refusals = async |api: &Api, path: &str| {
+        let all = rows(api, path).await;
+        all.into_iter().filter(|entry| entry["status"] == 401).collect::<Vec<Value>>()
+    };
+    let audit = format!("{own}/audit");
+    until("it is noted", async || !refusals(&levels.admin.api, &audit).await.is_empty()).await;
+    until("that of the system is", async || !refusals(&levels.master, "/v2/storage/audit").await.is_empty()).await;
+    let noted = refusals(&levels.admin.api, &audit).await;
+    // The ten minutes may turn in between.
+    assert!(noted.len() <= 2, "{noted:?}");
+    let first = noted.last().unwrap();
+    assert_eq!((&first["outcome"], &first["message"]), (&json!("refused"), &json!("invalid_credentials")));
+    assert_eq!(first["caller"], json!({"by": "nobody", "address": "127.0.0.1"}));
+    assert!(first["path"].as_str().unwrap().contains("/storage") && first["request_id"].is_string(), "{first}");
+    assert!(!json!(noted).to_string().contains("v4lue"));
+    let system = refusals(&levels.master, "/v2/storage/audit").await;
+    assert!(system.len() <= 2 && system.iter().all(|entry| entry["path"] == "storage/plans"), "{system:?}");
+}
