@@ -158,6 +158,28 @@ async fn the_console_adds_changes_and_removes_storage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_console_adds_a_database_with_a_username_beside_its_address() {
+    for masked in [false, true] {
+        let platform = Platform::with(&format!("{CONFIG}\n[api]\nmask_secrets = {masked}")).await;
+        let (console, _) = logged_in(&platform).await;
+        let storage = format!("accounts/{}/storage", platform.tenant.id);
+        console.ask(Method::PUT, &storage, Some(json!({"attachments": {}, "plan": {}}))).await.expect_status(201);
+        let settings = json!({"ip": "203.0.113.7", "port": 5984, "username": "couch", "password": "s3cret-of-couch"});
+        let entry = json!({"driver": "kazoo_couch", "name": "Own database", "settings": settings});
+        let patch = json!({"connections": {HANDLER: entry}});
+        console.ask(Method::PATCH, &storage, Some(patch)).await.expect_status(200);
+        let mut shown = console.get(&storage).await.expect_status(200).data();
+        let settings = &shown["connections"][HANDLER]["settings"];
+        assert_eq!((&settings["port"], &settings["username"]), (&json!(5984), &json!("couch")));
+        assert_eq!(shown.to_string().contains("s3cret-of-couch"), !masked);
+        // What was shown comes back as it is, and nothing is lost by it.
+        shown["connections"][HANDLER]["name"] = "Renamed".into();
+        let replaced = console.ask(Method::POST, &storage, Some(shown.clone())).await.expect_status(200).data();
+        assert_eq!(replaced, shown);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_console_keeps_mailboxes_and_fax_boxes() {
     let platform = Platform::start().await;
     let (console, _) = logged_in(&platform).await;
