@@ -19,7 +19,7 @@ pub struct Caller {
     /// The user of the token; none when it came from an API key.
     pub user: Option<User>,
     /// Who acts for them; none when they do so themselves.
-    pub behind: Option<Behind>,
+    pub behind: Option<Box<Behind>>,
 }
 
 /// A super admin who acts for a user.
@@ -199,7 +199,7 @@ pub fn impersonate(app: &App, caller: &Caller, account: &Account, user: User) ->
     }
     account.expect_open()?;
     tracing::info!(account.id = %account.id, user.id = %user.id, by.id = %caller.account.id, "a super admin acts for a user");
-    let caller = Caller { account: account.clone(), user: Some(user), behind: Some(Behind::of(caller)) };
+    let caller = Caller { account: account.clone(), user: Some(user), behind: Some(Box::new(Behind::of(caller))) };
     let token = tokens::issue(app, &caller, "cb_user_auth")?;
     Ok((caller, token))
 }

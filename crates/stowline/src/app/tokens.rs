@@ -155,7 +155,7 @@ pub async fn inspect(app: &App, token: &str) -> Result<Token, Error> {
 }
 
 /// Who acts for the user. They must still be who they were: a super admin.
-async fn behind(app: &App, claims: &Claims) -> Result<Option<Behind>, Error> {
+async fn behind(app: &App, claims: &Claims) -> Result<Option<Box<Behind>>, Error> {
     let Some(account) = &claims.original_account_id else { return Ok(None) };
     let id = AccountId::parse(account).map_err(|_| Error::Unauthenticated)?;
     let account = accounts::find(app, &id).await?.ok_or(Error::Unauthenticated)?;
@@ -167,7 +167,7 @@ async fn behind(app: &App, claims: &Claims) -> Result<Option<Behind>, Error> {
         }
     };
     let original = Caller { account, user, behind: None };
-    if original.is_super_admin() { Ok(Some(Behind::of(&original))) } else { Err(Error::Unauthenticated) }
+    if original.is_super_admin() { Ok(Some(Box::new(Behind::of(&original)))) } else { Err(Error::Unauthenticated) }
 }
 
 /// Ends a token: once this returned, it opens nothing, also after a restart.

@@ -44,7 +44,7 @@ fn rows() -> Vec<Row> {
     let lines = BAR.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     let row = |line: &'static str| {
         let mut parts = line.split(" | ");
-        let mut part = || parts.next().expect(line);
+        let mut part = || parts.next().unwrap();
         Row { section: part(), name: part(), file: part(), test: part() }
     };
     lines.map(row).collect()
