@@ -8,7 +8,7 @@ use plan::{AccountId, Database, DocId};
 use serde_json::{Map, Value};
 
 use super::pages::{self, Ask, Page};
-use super::{App, Error, forms, messages};
+use super::{App, Error, forms, greetings, messages, removal};
 use crate::app::accounts::Account;
 use crate::{id, time};
 use connections::{Document, Draft, Query};
@@ -122,17 +122,22 @@ pub async fn replace(app: &App, account: &AccountId, mailbox: &Mailbox, data: Va
     read(written.map_err(taken)?)
 }
 
-/// Deletes a box, its messages before it. Both are kept, softly deleted; the number is free.
+/// Deletes a box, its messages before it. Both are kept, softly deleted, and their audio where the plan does not say `"delete": true`; the
+/// number is free.
 ///
 /// # Errors
 /// [`Error::Conflict`] when the box was changed meanwhile, [`Error::Unavailable`].
 pub async fn remove(app: &Arc<App>, account: &Account, mailbox: &Mailbox) -> Result<(), Error> {
     messages::remove_all(app, account, mailbox).await?;
-    let mut draft = draft(&account.id, mailbox.document.body.clone());
+    let mut document = mailbox.document.clone();
+    let greets = greetings::of(mailbox).is_some();
+    if greets && removal::goes_everywhere(app, account, mailbox.owner_id(), &document).await? {
+        document = removal::remove_attachments(app, account, mailbox.owner_id(), &document).await?;
+    }
+    let mut draft = draft(&account.id, document.body.clone());
     draft.body.insert("pvt_deleted".into(), Value::Bool(true));
     draft.deleted = true;
     draft.keys.clear();
-    let document = &mailbox.document;
     app.documents.replace(&document.database, &document.id, &document.revision, draft).await?;
     Ok(())
 }

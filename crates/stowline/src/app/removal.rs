@@ -24,10 +24,33 @@ use connections::{Change, Document};
 const ATTEMPTS: u32 = 5;
 
 /// What is removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 enum What {
-    Document,
+    /// The document, which says this of itself from then on.
+    Document(Mark),
     Attachments,
+}
+
+/// What a document says of itself once it is removed.
+pub(super) type Mark = fn(&mut Map<String, Value>);
+
+/// Whether a document is still the one that is meant.
+type Fit = Arc<dyn Fn(&Document) -> bool + Send + Sync>;
+
+/// Whether the plan lets the objects of a document go with it.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub(super) async fn goes_everywhere(
+    app: &App,
+    account: &Account,
+    owner: Option<&str>,
+    document: &Document,
+) -> Result<bool, Error> {
+    let doc_type = DocType::parse(&document.doc_type).map_err(|error| Error::internal("naming a type", error))?;
+    let plan = dataplans::of(app, &account.id, owner).await?;
+    let route = plan.route(&document.database, Some(&doc_type));
+    Ok(route.attachment.as_ref().is_some_and(|attachment| attachment.delete))
 }
 
 /// Removes a document softly, with its bytes.
@@ -35,7 +58,22 @@ enum What {
 /// # Errors
 /// [`Error::NotFound`] when it was removed meanwhile, [`Error::Unavailable`].
 pub async fn remove(app: &Arc<App>, account: &Account, owner: Option<&str>, document: &Document) -> Result<(), Error> {
-    removed(app, account, owner, document, What::Document).await.map(|_| ())
+    removed(app, account, owner, document, What::Document(|_| ()), Arc::new(|_| true)).await.map(|_| ())
+}
+
+/// The same of a document that says more of itself then, and only as long as it is `fit` to go. Answers it as it is then.
+///
+/// # Errors
+/// As [`remove`]; [`Error::Conflict`] when it is not fit.
+pub(super) async fn remove_marked(
+    app: &Arc<App>,
+    account: &Account,
+    owner: Option<&str>,
+    document: &Document,
+    mark: Mark,
+    fit: impl Fn(&Document) -> bool + Send + Sync + 'static,
+) -> Result<Document, Error> {
+    removed(app, account, owner, document, What::Document(mark), Arc::new(fit)).await
 }
 
 /// Removes the bytes of a document, which stays. Answers it as it is then.
@@ -48,7 +86,7 @@ pub async fn remove_attachments(
     owner: Option<&str>,
     document: &Document,
 ) -> Result<Document, Error> {
-    removed(app, account, owner, document, What::Attachments).await
+    removed(app, account, owner, document, What::Attachments, Arc::new(|_| true)).await
 }
 
 async fn removed(
@@ -57,11 +95,12 @@ async fn removed(
     owner: Option<&str>,
     document: &Document,
     what: What,
+    fit: Fit,
 ) -> Result<Document, Error> {
     let (app, account, owner) = (app.clone(), account.clone(), owner.map(str::to_owned));
     let document = document.clone();
     // A task of its own: a caller that hangs up in the middle changes nothing.
-    let task = tokio::spawn(async move { removed_now(&app, &account, owner.as_deref(), document, what).await });
+    let task = tokio::spawn(async move { removed_now(&app, &account, owner.as_deref(), document, what, &fit).await });
     task.await.map_err(|error| Error::internal("removing a document", error))?
 }
 
@@ -71,12 +110,13 @@ async fn removed_now(
     owner: Option<&str>,
     mut document: Document,
     what: What,
+    fit: &Fit,
 ) -> Result<Document, Error> {
-    let doc_type = DocType::parse(&document.doc_type).map_err(|error| Error::internal("naming a type", error))?;
-    let plan = dataplans::of(app, &account.id, owner).await?;
-    let route = plan.route(&document.database, Some(&doc_type));
-    let everywhere = route.attachment.as_ref().is_some_and(|attachment| attachment.delete);
+    let everywhere = goes_everywhere(app, account, owner, &document).await?;
     for _ in 0..ATTEMPTS {
+        if !fit(&document) {
+            return Err(Error::Conflict);
+        }
         let removal = Removal::of(account, &document, what, everywhere)?;
         let reserved = removal.reserve(app, account).await?;
         match removal.let_go(app, &document, what).await {
@@ -132,7 +172,7 @@ impl Removal {
         let mut removal = Self::default();
         for (name, attachment) in attachments_of(document) {
             let left = removal.part(account, document, &name, &attachment, everywhere);
-            if let Some(left) = left.filter(|_| what == What::Document) {
+            if let Some(left) = left.filter(|_| matches!(what, What::Document(_))) {
                 let value =
                     serde_json::to_value(left).map_err(|error| Error::internal("writing an attachment", error))?;
                 removal.left.insert(name.to_string(), value);
@@ -224,10 +264,9 @@ impl Removal {
             let mut body = document.body.clone();
             body.insert(ATTACHMENTS.into(), left);
             body.insert("pvt_modified".into(), time::now().into());
-            if what == What::Attachments {
-                return Ok(Change::Write(body));
-            }
+            let What::Document(mark) = what else { return Ok(Change::Write(body)) };
             release(&mut body);
+            mark(&mut body);
             body.insert("pvt_deleted".into(), Value::Bool(true));
             Ok(Change::Delete(body))
         };

@@ -5,6 +5,7 @@
 mod architecture;
 mod article;
 mod cdrs;
+mod clouds;
 mod console;
 mod crash;
 mod delivery;

@@ -8,6 +8,7 @@ use super::fixture::{Platform, plain_user};
 
 mod archive;
 mod audio;
+mod deletion;
 mod length;
 mod lists;
 mod uploads;

@@ -2,6 +2,9 @@
 //!
 //! Each message changes in a step of its own, inside the write, so that a delivery that notes its receipt at the same moment is not in the
 //! way. Of many, those that cannot be changed are named with the reason and the others are changed.
+//!
+//! A deletion is soft: the document stays, and its audio wherever it is. Where the plan says `"delete": true`, the audio goes, here and at
+//! its destination (`removal`).
 
 use std::sync::Arc;
 
@@ -11,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::super::attachment::attachments_of;
 use super::super::mailboxes::Mailbox;
 use super::super::pages::Ask;
-use super::super::{App, Error};
+use super::super::{App, Error, removal};
 use super::find::{page_of_mailbox, retained};
 use super::{Message, get, read, refuse_past_retention};
 use crate::app::accounts::Account;
@@ -123,14 +126,23 @@ pub async fn change_folders(
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Invalid`] (`date_range`) for a message past retention, [`Error::Unavailable`].
-pub async fn remove(app: &App, account: &Account, mailbox: &Mailbox, id: &str) -> Result<Message, Error> {
+pub async fn remove(app: &Arc<App>, account: &Account, mailbox: &Mailbox, id: &str) -> Result<Message, Error> {
     let message = get(app, account, mailbox, id).await?;
-    delete(app, &message).await
+    let document = delete(app, account, &message, |_| true).await?;
+    Ok(Message { id: document.id.clone(), document })
 }
 
-pub(super) async fn delete(app: &App, message: &Message) -> Result<Message, Error> {
-    let document = step(app, message, Step::Remove).await?;
-    Ok(Message { id: document.id.clone(), document })
+/// Deletes a message that is fit to be, with its audio where the plan says so.
+async fn delete<F>(app: &Arc<App>, account: &Account, message: &Message, fit: F) -> Result<Document, Error>
+where
+    F: Fn(&Document) -> bool + Send + Sync + 'static,
+{
+    let owner = message.document.text("owner_id");
+    if message.audio().is_none() || !removal::goes_everywhere(app, account, owner, &message.document).await? {
+        return step_if(app, message, Step::Remove, fit).await;
+    }
+    refuse_past_retention(app, message)?;
+    removal::remove_marked(app, account, owner, &message.document, |body| put_into(body, Folder::Deleted), fit).await
 }
 
 /// Deletes messages softly.
@@ -178,7 +190,10 @@ async fn each(app: &Arc<App>, account: &Account, mailbox: &Mailbox, ids: Vec<Str
         async move {
             let changed = async {
                 let message = get(&app, &account, &mailbox, &id).await?;
-                let document = step(&app, &message, what).await?;
+                let document = match what {
+                    Step::Move(_) => step(&app, &message, what).await?,
+                    Step::Remove => delete(&app, &account, &message, |_| true).await?,
+                };
                 Ok(Message { id: document.id.clone(), document })
             };
             let changed = changed.await;
@@ -197,12 +212,12 @@ async fn each(app: &Arc<App>, account: &Account, mailbox: &Mailbox, ids: Vec<Str
 ///
 /// # Errors
 /// [`Error::Conflict`]: the message stays, beside its copy.
-pub(super) async fn delete_copied(app: &App, message: &Message) -> Result<(), Error> {
+pub(super) async fn delete_copied(app: &Arc<App>, account: &Account, message: &Message) -> Result<(), Error> {
     let copied = message.audio().map(|(_, audio)| audio.generation);
     let same = move |document: &Document| {
         attachments_of(document).into_iter().next().map(|(_, audio)| audio.generation) == copied
     };
-    let document = step_if(app, message, Step::Remove, same).await?;
+    let document = delete(app, account, message, same).await?;
     if document.deleted { Ok(()) } else { Err(Error::Conflict) }
 }
 
@@ -223,13 +238,13 @@ where
             return Ok(Change::Leave);
         }
         let mut body = document.body.clone();
-        let folder = match what {
-            Step::Move(folder) => folder,
-            Step::Remove => Folder::Deleted,
-        };
-        if let Some(Value::Object(metadata)) = body.get_mut("metadata") {
-            metadata.insert("folder".into(), folder.as_str().into());
-        }
+        put_into(
+            &mut body,
+            match what {
+                Step::Move(folder) => folder,
+                Step::Remove => Folder::Deleted,
+            },
+        );
         body.insert("pvt_modified".into(), time::now().into());
         Ok(match what {
             Step::Move(_) => Change::Write(body),
@@ -240,4 +255,10 @@ where
         })
     };
     Ok(app.documents.update(&message.document.database, &message.id, change).await?)
+}
+
+fn put_into(body: &mut Map<String, Value>, folder: Folder) {
+    if let Some(Value::Object(metadata)) = body.get_mut("metadata") {
+        metadata.insert("folder".into(), folder.as_str().into());
+    }
 }

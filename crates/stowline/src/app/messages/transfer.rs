@@ -49,7 +49,7 @@ pub async fn relocate(
     mailbox: &Mailbox,
 ) -> Result<Message, Error> {
     let copied = copy(app, account, message, mailbox).await?;
-    delete_copied(app, message).await?;
+    delete_copied(app, account, message).await?;
     Ok(copied)
 }
 

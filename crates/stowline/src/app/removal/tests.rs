@@ -64,10 +64,10 @@ impl Inside {
     /// Begins a removal and stops before the document lets go, or after it did, as a crash would; then settles what is left.
     async fn crash(&self, everywhere: bool, let_go: bool) {
         let document = self.document().await;
-        let removal = Removal::of(&self.account, &document, What::Document, everywhere).unwrap();
+        let removal = Removal::of(&self.account, &document, What::Document(|_| ()), everywhere).unwrap();
         removal.reserve(self.app(), &self.account).await.unwrap();
         if let_go {
-            assert!(removal.let_go(self.app(), &document, What::Document).await.unwrap().is_some());
+            assert!(removal.let_go(self.app(), &document, What::Document(|_| ())).await.unwrap().is_some());
         }
         reservations::reconcile(self.app()).await.unwrap();
     }
@@ -126,8 +126,8 @@ async fn what_changed_meanwhile_is_looked_at_again() {
     let inside = Inside::start().await;
     let before = inside.document().await;
     inside.delivered(true).await;
-    let removal = Removal::of(&inside.account, &before, What::Document, false).unwrap();
-    assert!(removal.let_go(inside.app(), &before, What::Document).await.unwrap().is_none());
+    let removal = Removal::of(&inside.account, &before, What::Document(|_| ()), false).unwrap();
+    assert!(removal.let_go(inside.app(), &before, What::Document(|_| ())).await.unwrap().is_none());
     remove(inside.app(), &inside.account, None, &before).await.unwrap();
     assert_eq!((inside.files(0).await, inside.document().await.deleted, inside.jobs().await), (0, true, 0));
     let again = remove(inside.app(), &inside.account, None, &before).await;
