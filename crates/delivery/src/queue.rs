@@ -19,7 +19,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use crate::{Counts, JobState, LaneStatus, Policy};
-use lane::{LaneId, Lanes};
+use lane::{Gate, LaneId, Lanes};
 
 /// What decides a job's turn. Kept small: there may be millions.
 #[derive(Debug)]
@@ -79,6 +79,8 @@ pub(crate) struct Queue {
     probes: BinaryHeap<Reverse<(u64, LaneId)>>,
     /// Lanes that may have something to run, in the order of their turns.
     turns: VecDeque<LaneId>,
+    /// Lanes that might run something if their family had not so much running.
+    short: Vec<LaneId>,
     counts: Counts,
     policy: Policy,
     hasher: RandomState,
@@ -148,7 +150,8 @@ impl Queue {
         let (key, next, lane, place) = (job.key, job.next, job.lane, job.place);
         *self.count(place.state()) -= 1;
         if place == Place::Running {
-            self.lanes.get_mut(lane).running -= 1;
+            self.lanes.stopped(lane);
+            self.give_turns_again(now);
         }
         let led = place != Place::Reserved && self.unchain(id, key, next);
         self.jobs.remove(&id);
@@ -200,12 +203,12 @@ impl Queue {
         self.ring(now);
         while let Some(lane) = self.turns.pop_front() {
             self.lanes.get_mut(lane).has_turn = false;
-            if !self.lanes.get(lane).open(&self.policy, now) {
+            if !self.may_run(lane, now) {
                 continue;
             }
             let Some(id) = self.next_ready(lane) else { continue };
             self.shift(id, Place::Running);
-            self.lanes.get_mut(lane).running += 1;
+            self.lanes.started(lane);
             self.give_turn(lane, now);
             return Some(id);
         }
@@ -226,7 +229,7 @@ impl Queue {
     pub(crate) fn settle(&mut self, id: u64, now: u64) {
         if let Some(job) = self.jobs.get(&id) {
             let lane = job.lane;
-            self.lanes.get_mut(lane).succeeded();
+            self.lanes.get_mut(lane).succeeded(&self.policy);
             self.give_turn(lane, now);
         }
         self.remove(id, now);
@@ -239,7 +242,7 @@ impl Queue {
 
     /// The job failed and waits until `due`; its lane counts the failure.
     pub(crate) fn postpone(&mut self, id: u64, due: u64, after: Option<Duration>, chance: f64, now: u64) {
-        if let Some(lane) = self.stop_running(id, Place::Waiting) {
+        if let Some(lane) = self.stop_running(id, Place::Waiting, now) {
             if let Some(probe) = self.lanes.get_mut(lane).failed(&self.policy, now, after, chance) {
                 self.probes.push(Reverse((probe, lane)));
             }
@@ -250,7 +253,7 @@ impl Queue {
 
     /// A claim came to nothing, through no fault of the lane: the job waits until `due`.
     pub(crate) fn release(&mut self, id: u64, due: u64, now: u64) {
-        if let Some(lane) = self.stop_running(id, Place::Waiting) {
+        if let Some(lane) = self.stop_running(id, Place::Waiting, now) {
             self.defer(id, due, now);
             self.give_turn(lane, now);
         }
@@ -258,7 +261,7 @@ impl Queue {
 
     /// The job stays until it is redriven.
     pub(crate) fn park(&mut self, id: u64, now: u64) {
-        if let Some(lane) = self.stop_running(id, Place::Parked) {
+        if let Some(lane) = self.stop_running(id, Place::Parked, now) {
             self.give_turn(lane, now);
         }
     }
@@ -411,17 +414,40 @@ impl Queue {
 
     /// Queues a lane that has something to run and may run it.
     fn give_turn(&mut self, id: LaneId, now: u64) {
-        let lane = self.lanes.get_mut(id);
-        if !lane.has_turn && lane.open(&self.policy, now) {
-            lane.has_turn = true;
+        if !self.lanes.get(id).has_turn && self.may_run(id, now) {
+            self.lanes.get_mut(id).has_turn = true;
             self.turns.push_back(id);
         }
     }
 
-    fn stop_running(&mut self, id: u64, place: Place) -> Option<LaneId> {
+    /// Whether a lane may run something now. One that lacks nothing but its family's budget is remembered.
+    fn may_run(&mut self, id: LaneId, now: u64) -> bool {
+        let free = self.policy.concurrency.saturating_sub(self.counts.running);
+        match self.lanes.gate(id, &self.policy, now, free) {
+            Gate::Open => true,
+            Gate::Shut => false,
+            Gate::LacksBudget => {
+                if !std::mem::replace(&mut self.lanes.get_mut(id).lacks_budget, true) {
+                    self.short.push(id);
+                }
+                false
+            }
+        }
+    }
+
+    /// A job has ended: budgets are larger than they were.
+    fn give_turns_again(&mut self, now: u64) {
+        for lane in std::mem::take(&mut self.short) {
+            self.lanes.get_mut(lane).lacks_budget = false;
+            self.give_turn(lane, now);
+        }
+    }
+
+    fn stop_running(&mut self, id: u64, place: Place, now: u64) -> Option<LaneId> {
         let lane = self.jobs.get(&id).filter(|job| job.place == Place::Running)?.lane;
         self.shift(id, place);
-        self.lanes.get_mut(lane).running -= 1;
+        self.lanes.stopped(lane);
+        self.give_turns_again(now);
         Some(lane)
     }
 

@@ -55,9 +55,9 @@ pub struct Policy {
     pub backoff_min: Duration,
     /// The longest wait.
     pub backoff_max: Duration,
-    /// Jobs that run at once.
+    /// Jobs that run at once. Of a family of lanes (their names up to the first `/`), no more than workers are free: one alone has half of them.
     pub concurrency: usize,
-    /// Jobs of one lane that run at once.
+    /// Jobs of one lane that run at once, when it has proved well: it begins with four.
     pub concurrency_per_lane: usize,
     /// Failures in a row after which a lane is only probed.
     pub patience: u32,

@@ -3,7 +3,7 @@
 //! The model is a plain list of jobs. It knows which jobs *may* be claimed; whose turn it is among them is a matter of fairness, which has
 //! tests of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -17,7 +17,7 @@ use crate::child;
 const POLICY: Policy = Policy {
     backoff_min: Duration::from_secs(2),
     backoff_max: Duration::from_secs(100),
-    concurrency: 8,
+    concurrency: 5,
     concurrency_per_lane: 2,
     patience: u32::MAX,
 };
@@ -122,6 +122,8 @@ struct World {
     claims: Vec<Claim>,
     jobs: BTreeMap<JobId, Known>,
     turns: usize,
+    /// How much of a lane may run at once, where that is other than at first.
+    allowed: HashMap<String, usize>,
 }
 
 impl World {
@@ -129,7 +131,7 @@ impl World {
         let clock = Hands { start: Instant::now(), now: AtomicU64::new(0), wall: AtomicI64::new(1_700_000_000_000) };
         let (clock, folder) = (Arc::new(clock), child::folder());
         let journal = open(&folder, &clock);
-        Self { clock, folder, journal, claims: Vec::new(), jobs: BTreeMap::new(), turns: 0 }
+        Self { clock, folder, journal, claims: Vec::new(), jobs: BTreeMap::new(), turns: 0, allowed: HashMap::new() }
     }
 
     /// Some job in one of these states.
@@ -145,15 +147,18 @@ impl World {
 
     /// The jobs that may be claimed now.
     fn claimable(&self) -> Vec<JobId> {
-        let running =
-            |lane: &str| self.jobs.values().filter(|job| job.lane == lane && job.state == JobState::Running).count();
+        let running = |of: &str| {
+            self.jobs.values().filter(|job| job.lane.starts_with(of) && job.state == JobState::Running).count()
+        };
+        let budget = POLICY.concurrency.saturating_sub(running("")).max(1);
         let first = |key: u8| {
             let chain = self.jobs.iter().filter(|(_, job)| job.key == key && job.state != JobState::Reserved);
             chain.min_by_key(|(_, job)| job.turn).map(|(&id, _)| id)
         };
         let may = |(id, job): (&JobId, &Known)| {
             let ready = job.state == JobState::Waiting && job.due <= self.clock.now_ms() && first(job.key) == Some(*id);
-            (ready && running(&job.lane) < POLICY.concurrency_per_lane).then_some(*id)
+            let allowed = self.allowed.get(&job.lane).copied().unwrap_or(POLICY.concurrency_per_lane);
+            (ready && running(&job.lane) < allowed && running(family(&job.lane)) < budget).then_some(*id)
         };
         self.jobs.iter().filter_map(may).collect()
     }
@@ -236,12 +241,14 @@ impl World {
             }
             Verb::Settle(number) => {
                 let Some(mut claim) = self.pick_claim(number) else { return };
+                self.allow(&claim.job().lane, |allowed| allowed + 1);
                 let file = claim.settle().await.unwrap();
                 assert_eq!(file, self.remove(claim.job().id));
             }
             Verb::Postpone { claim, after } => {
                 let Some(claim) = self.pick_claim(claim) else { return };
                 let after = after.map(|seconds| Duration::from_secs(seconds.into()));
+                self.allow(&claim.job().lane, |allowed| allowed / 2);
                 let job = self.jobs.get_mut(&claim.job().id).unwrap();
                 let wait = claim.postpone(fault(), after).await.unwrap();
                 assert!(
@@ -286,7 +293,7 @@ impl World {
                 assert_eq!(self.journal.redrive(&scope, ids.map(|id| vec![id])).await.unwrap(), moved);
             }
             Verb::MakeDue(lane) => {
-                let lane = format!("lane {lane}");
+                let lane = lane_name(lane);
                 let late = |job: &&mut Known| job.lane == lane && job.state == Waiting && job.due > now;
                 let mut moved = 0;
                 for job in self.jobs.values_mut().filter(late) {
@@ -297,13 +304,13 @@ impl World {
             }
             Verb::Update { job, lane } => {
                 let Some(id) = self.pick(job, &[Reserved, Waiting, Parked, Running]) else { return };
-                let updated = self.journal.update_body(id, b"new".to_vec(), format!("lane {lane}")).await;
+                let updated = self.journal.update_body(id, b"new".to_vec(), lane_name(lane)).await;
                 let job = self.jobs.get_mut(&id).unwrap();
                 if job.state == Running {
                     assert!(matches!(updated, Err(delivery::Error::Running)), "{updated:?}");
                 } else {
                     updated.unwrap();
-                    job.lane = format!("lane {lane}");
+                    job.lane = lane_name(lane);
                 }
             }
             Verb::Advance(ms) => {
@@ -314,12 +321,20 @@ impl World {
             }
             Verb::Reopen => self.reopen().await,
         }
+        // What was known of a lane goes with its last job.
+        self.allowed.retain(|lane, _| self.jobs.values().any(|job| job.lane == *lane));
+    }
+
+    fn allow(&mut self, lane: &str, change: impl FnOnce(usize) -> usize) {
+        let allowed = self.allowed.entry(lane.to_owned()).or_insert(POLICY.concurrency_per_lane);
+        *allowed = change(*allowed).clamp(1, POLICY.concurrency_per_lane);
     }
 
     async fn reopen(&mut self) {
         // The process ends: its claims are forgotten, not given back one by one.
         self.journal.close().await;
         self.claims.clear();
+        self.allowed.clear();
         self.journal = open(&self.folder, &self.clock);
         let (now, wall) = (self.clock.now_ms(), self.clock.wall_ms());
         let longest = POLICY.backoff_max.as_millis() as i64;
@@ -387,6 +402,15 @@ impl World {
     }
 }
 
+/// Two of one family, and one of another.
+fn lane_name(lane: u8) -> String {
+    format!("{}/{lane}", if lane < 2 { "many" } else { "one" })
+}
+
+fn family(lane: &str) -> &str {
+    lane.split_once('/').unwrap().0
+}
+
 fn open(folder: &tempfile::TempDir, clock: &Arc<Hands>) -> Journal {
     let journal = Journal::open(&folder.path().join("journal.db"), clock.clone()).unwrap();
     journal.set_policy(POLICY);
@@ -397,7 +421,7 @@ fn job(key: u8, lane: u8, scope: u8) -> NewJob {
     NewJob {
         kind: "kind".into(),
         key: key.to_string(),
-        lane: format!("lane {lane}"),
+        lane: lane_name(lane),
         scope: format!("scope {scope}"),
         ..NewJob::default()
     }
