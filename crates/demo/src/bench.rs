@@ -21,6 +21,7 @@ pub mod receiver;
 pub mod report;
 pub mod routes;
 pub mod server;
+pub mod tenants;
 pub mod yardstick;
 
 use anyhow::Context;
@@ -30,7 +31,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// The benchmarks by name, in the order in which they run.
-pub const NAMES: [&str; 8] = ["deposits", "delivery", "memory", "routes", "ingest", "cdrs", "calls", "api"];
+pub const NAMES: [&str; 9] = ["deposits", "delivery", "memory", "routes", "ingest", "cdrs", "calls", "api", "tenants"];
 
 /// Where and how the benchmarks run.
 #[derive(Debug)]
@@ -71,6 +72,7 @@ impl Bench {
             "api" => api::run(self, &room).await,
             "ingest" => ingest::run(self, &room).await,
             "cdrs" => cdrs::run(self, &room).await,
+            "tenants" => tenants::run(self, &room).await,
             "calls" => calls::run(self, &room).await,
             other => anyhow::bail!("there is no benchmark {other}; there are {}", NAMES.join(", ")),
         };

@@ -3,7 +3,7 @@
 use serde_json::json;
 use testkit::{Fault, VOICEMAIL_WAV};
 
-use super::fixture::{HANDLER, Platform, bucket, until};
+use super::fixture::{CONFIG, HANDLER, Platform, bucket, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_voicemail_reaches_the_bucket_and_is_read_back_from_it() {
@@ -221,4 +221,33 @@ fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
         if path.is_dir() { found.extend(walk(&path)) } else { found.push(path) }
     }
     found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_whose_bucket_hangs_leaves_workers_to_others() {
+    let six = CONFIG.replace("[delivery]\n", "[delivery]\nconcurrency = 6\n");
+    let platform = Platform::with(&six).await;
+    let (hanging, settings) = bucket();
+    platform.route_voicemail_to(settings).await;
+    hanging.faults().always(Fault::BlackHole);
+    let mailbox = platform.mailbox().await;
+    for _ in 0..8 {
+        platform.voicemail(&mailbox).await;
+    }
+    let running = async || platform.deliveries().await.iter().filter(|row| row["state"] == "running").count();
+    until("it has as many workers as it leaves", async || running().await == 3).await;
+    // Another tenant, whose bucket is well.
+    let (server, settings) = bucket();
+    let storage = format!("/v2/accounts/{}/storage", platform.master.id);
+    let document = json!({"data": {
+        "attachments": {HANDLER: {"handler": "s3", "name": "bucket", "settings": settings}},
+        "plan": {"modb": {"types": {"call_recording": {"attachments": {"handler": HANDLER}}}}},
+    }});
+    platform.master.api.put(&storage, &document).await.expect_status(201);
+    for number in 0..5 {
+        let path = format!("/v2/ingest/{}/recordings/{number}.wav", platform.master.id);
+        platform.master.api.upload(reqwest::Method::PUT, &path, "audio/wav", VOICEMAIL_WAV).await.expect_status(201);
+    }
+    until("the other's are delivered", async || server.keys("recordings").len() == 5).await;
+    assert_eq!(running().await, 3, "and the hanging ones hang");
 }
