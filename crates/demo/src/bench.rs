@@ -7,6 +7,7 @@
 //! Everything runs through the real program (release build) and its HTTP interface with its default configuration, but
 //! for what `docs/performance.md` names; only routes are measured in process, because nobody would see them over HTTP.
 
+pub mod accounts;
 pub mod api;
 pub mod calls;
 pub mod cdrs;
@@ -31,7 +32,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// The benchmarks by name, in the order in which they run.
-pub const NAMES: [&str; 9] = ["deposits", "delivery", "memory", "routes", "ingest", "cdrs", "calls", "api", "tenants"];
+pub const NAMES: [&str; 10] =
+    ["deposits", "delivery", "memory", "routes", "ingest", "cdrs", "calls", "api", "tenants", "accounts"];
 
 /// Where and how the benchmarks run.
 #[derive(Debug)]
@@ -69,6 +71,7 @@ impl Bench {
             "delivery" => delivery::run(self, &room).await,
             "memory" => memory::run(self, &room).await,
             "routes" => routes::run(self),
+            "accounts" => accounts::run(self, &room).await,
             "api" => api::run(self, &room).await,
             "ingest" => ingest::run(self, &room).await,
             "cdrs" => cdrs::run(self, &room).await,

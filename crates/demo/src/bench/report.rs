@@ -176,6 +176,9 @@ over the rounds, ratios are medians of the rounds' ratios.
   each caller something else) and hang up at once. What is stored is compared with what was said, sample by sample. An object counts as verified when
   its message is there and nothing of it waits (looked at every 50 ms). Processor time is the program's while all speak; beside it: a program that
   receives the same datagrams on as many sockets and writes what they carry into files. `[sip] listen` and `trusted_peers` are set, nothing else.
+- **accounts**: 1,000,000 accounts in the store, 100,000 of them with a handler and a plan of their own, below 1,000 resellers; written by the store's own
+  library while no server runs, in the form that the API gives them. Beside it: 1,000 accounts, 100 with plans, in the same rounds. A start counts until
+  the program listens, a route is `GET …/storage/explain` on one connection, and before each change of the system's document every plan was asked for.
 ";
 
 #[cfg(test)]

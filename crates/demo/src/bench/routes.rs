@@ -106,7 +106,7 @@ fn layer(level: Level, number: &str) -> anyhow::Result<Layer> {
 }
 
 /// Every place below `places` in an order that is no order.
-fn order(places: usize, count: usize) -> impl Iterator<Item = usize> {
+pub(super) fn order(places: usize, count: usize) -> impl Iterator<Item = usize> {
     // A stride without a common factor with the number of places visits all of them.
     let stride = (places * 618 / 1000..).find(|stride| coprime(*stride, places)).unwrap_or(1);
     (0..count).map(move |turn| turn.wrapping_mul(stride) % places)

@@ -14,6 +14,8 @@ use super::{App, Error, accounts, retirement};
 
 /// The most merged plans that are kept. Beyond it all are forgotten and come back as they are asked for.
 const KEPT: usize = 200_000;
+/// From so many on it takes a moment to give their memory back.
+const MANY: usize = 1000;
 
 /// The merged plans.
 #[derive(Debug, Default)]
@@ -64,7 +66,11 @@ impl Dataplans {
         let mut merged = self.merged.write().unwrap_or_else(PoisonError::into_inner);
         self.epoch.fetch_add(1, Ordering::SeqCst);
         match scope {
-            Scope::System => *merged = Merged::default(),
+            Scope::System => {
+                let all = std::mem::take(&mut *merged);
+                drop(merged);
+                let_go(all);
+            }
             Scope::Account(account) => {
                 merged.accounts.remove(account);
                 if merged.resellers.remove(account) {
@@ -87,7 +93,7 @@ impl Dataplans {
             return;
         }
         if merged.accounts.len() >= KEPT {
-            *merged = Merged::default();
+            let_go(std::mem::take(&mut *merged));
         }
         merged.resellers.extend(above.reseller.clone());
         let plans = merged.accounts.entry(account.clone()).or_default();
@@ -114,6 +120,14 @@ impl Dataplans {
     /// The epoch that a load begins under.
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::SeqCst)
+    }
+}
+
+/// Nobody waits until the memory of many plans is given back.
+fn let_go(all: Merged) {
+    if all.accounts.len() > MANY {
+        // Where there is no thread to be had, it is done here.
+        let _ = std::thread::Builder::new().name("plans".into()).spawn(move || drop(all));
     }
 }
 

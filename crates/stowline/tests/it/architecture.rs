@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("uploader", &[]),
     ("voice", &[]),
     ("testkit", &[]),
-    ("demo", &["plan", "sip", "stowline", "testkit", "voice"]),
+    ("demo", &["connections", "plan", "sip", "stowline", "testkit", "voice"]),
 ];
 
 #[test]
