@@ -289,6 +289,22 @@ impl Journal {
         Ok(())
     }
 
+    /// Writes down another body for a job that runs, for who runs it: the next attempt begins with it. Durable when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] when the job does not run, [`Error::TooLarge`], [`Error::Unavailable`].
+    pub async fn note(&self, job: &Job, body: Vec<u8>) -> Result<(), Error> {
+        if body.len() > BODY_LIMIT {
+            return Err(Error::TooLarge(body.len()));
+        }
+        if self.queue().state(job.id.0) != Some(JobState::Running) {
+            return Err(Error::Unknown);
+        }
+        let (id, lane) = (job.id.0, job.lane.clone());
+        self.shared.ledger.write(move |connection| rows::update(connection, id, &body, &lane)).await??;
+        Ok(())
+    }
+
     /// True while jobs can be written down.
     pub fn healthy(&self) -> bool {
         self.shared.ledger.healthy()

@@ -44,6 +44,9 @@ pub struct PutAttachment {
     pub sha256: String,
     pub file: FileId,
     pub area: Area,
+    /// What the destination gave for it beforehand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved: Option<String>,
 }
 
 /// [`DELETE`].
@@ -137,6 +140,11 @@ impl PutAttachment {
 }
 
 impl PutAttachment {
+    /// Body for the job while it runs.
+    pub(crate) fn noted(&self) -> Result<Vec<u8>, Error> {
+        body(self)
+    }
+
     /// Body and lane for a job that exists.
     pub(crate) fn update(&self) -> Result<(Vec<u8>, String), Error> {
         Ok((body(self)?, lane(&self.account, &self.handler_id)))

@@ -282,3 +282,22 @@ async fn ten_thousand_jobs_are_delivered() {
     assert_eq!(runner.order().len(), 10_000);
     workers.drain(Duration::from_secs(10)).await;
 }
+
+#[tokio::test]
+async fn what_a_runner_notes_is_known_to_the_next_attempt_also_after_a_restart() {
+    let mut place = Place::new();
+    place.journal.enqueue(job("k", "a", "at first")).await.unwrap();
+    let claim = place.journal.claim().await.unwrap().unwrap();
+    place.journal.note(claim.job(), b"noted".to_vec()).await.unwrap();
+    let known = claim.job().clone();
+    // The process ends before anything is said of the job.
+    place.journal.close().await;
+    drop(claim);
+    (place.journal, place.spool) = Place::open(&place.folder);
+    assert!(
+        matches!(place.journal.note(&known, b"late".to_vec()).await, Err(delivery::Error::Unknown)),
+        "it does not run"
+    );
+    let claim = place.journal.claim().await.unwrap().unwrap();
+    assert_eq!((claim.job().body.as_slice(), claim.job().lane.as_str()), (&b"noted"[..], "a"));
+}

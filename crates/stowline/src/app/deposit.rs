@@ -324,6 +324,7 @@ impl Deposit {
             sha256: attachment.sha256.clone(),
             file: file.clone(),
             area: *area,
+            reserved: None,
         }
         .job()
     }
@@ -364,6 +365,7 @@ pub async fn rerouted(app: &App, put: &jobs::PutAttachment) -> Result<Option<job
         handler: routed.attachment.kind.clone(),
         destination: routed.destination.clone(),
         location,
+        reserved: None,
         ..put.clone()
     }))
 }

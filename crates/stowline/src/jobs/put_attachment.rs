@@ -1,6 +1,6 @@
 //! Bytes go to a handler, are verified there, and their document is told.
 
-use attachments::{ErrorKind, Payload, PutKey};
+use attachments::{ErrorKind, Handler, Payload, PutKey};
 use delivery::{Job, Outcome};
 use serde_json::Value;
 
@@ -64,13 +64,16 @@ async fn attempt(app: &App, job: &Job, put: &PutAttachment) -> Result<Outcome, E
     };
     let handler = app.handlers.open(&settings.entry.handler, &settings.entry.settings)?;
     let payload = payload(app, put)?;
-    let key = PutKey {
+    let mut key = PutKey {
         generation: put.generation.clone(),
         document: Value::Object(document.public()),
         document_id: put.document.to_string(),
         attachment: put.attachment.to_string(),
-        reserved: None,
+        reserved: put.reserved.clone(),
     };
+    if key.reserved.is_none() {
+        key.reserved = reserve(app, job, put, &*handler, &key).await?;
+    }
     let started = std::time::Instant::now();
     let receipt = handler.put(&put.location, &payload, &key).await?;
     tracing::info!(
@@ -90,6 +93,21 @@ async fn attempt(app: &App, job: &Job, put: &PutAttachment) -> Result<Outcome, E
         }
     }
     Ok(Outcome::Done)
+}
+
+/// Asks a destination that finds objects by ids of its own for one, and writes it down before the first byte moves: an attempt that follows, after a
+/// crash too, means the same object.
+async fn reserve(
+    app: &App,
+    job: &Job,
+    put: &PutAttachment,
+    handler: &dyn Handler,
+    key: &PutKey,
+) -> Result<Option<String>, Error> {
+    let Some(id) = handler.reserve(&put.location, key).await? else { return Ok(None) };
+    let noted = PutAttachment { reserved: Some(id.clone()), ..put.clone() };
+    app.journal.note(job, noted.noted()?).await.map_err(|error| Error::unavailable("journal", error))?;
+    Ok(Some(id))
 }
 
 fn payload(app: &App, put: &PutAttachment) -> Result<Payload, Error> {
