@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 use crate::api;
 use crate::app::App;
 
+/// What is read of a connection at once, and the longest head of a request. Larger pieces gain nothing, and a hundred uploads would hold as many.
+const PIECE: usize = 64 << 10;
 /// How long to wait when no connection can be accepted, for want of file descriptors as a rule.
 const SHORT_OF_FILES: Duration = Duration::from_millis(200);
 
@@ -58,7 +60,7 @@ fn serve_connection(app: &Arc<App>, connections: &GracefulShutdown, stream: TcpS
         async move { Ok::<_, Infallible>(api::answer(app, request).await) }
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new());
+    builder.timer(TokioTimer::new()).max_buf_size(PIECE);
     builder.header_read_timeout((!deadline.is_zero()).then_some(deadline));
     let serving = connections.watch(builder.serve_connection(TokioIo::new(stream), service));
     tokio::spawn(async move {

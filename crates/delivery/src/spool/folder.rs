@@ -5,11 +5,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::unlink;
 use crate::Error;
+
+/// How long a sync waits for company when the last one had some. Whoever publishes a file waits for its bytes meanwhile, which takes longer.
+const PATIENCE: Duration = Duration::from_micros(500);
 
 type Answer = Result<(), Error>;
 
@@ -64,8 +68,14 @@ impl Folder {
 }
 
 fn run(folder: &File, entries: &Receiver<oneshot::Sender<Answer>>) {
+    let mut company = false;
     while let Ok(first) = entries.recv() {
-        let group: Vec<_> = std::iter::once(first).chain(entries.try_iter()).collect();
+        let mut group = vec![first];
+        let deadline = Instant::now() + if company { PATIENCE } else { Duration::ZERO };
+        while let Ok(another) = entries.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            group.push(another);
+        }
+        company = group.len() > 1;
         let synced = folder.sync_all().map_err(|error| {
             tracing::error!(%error, "the spool's folder could not be synced; the files of this group are given up");
             Error::Unavailable(Arc::new(error))

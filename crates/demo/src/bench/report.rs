@@ -169,7 +169,7 @@ over the rounds, ratios are medians of the rounds' ratios.
   server's folder is in memory where there is room.
 - **tenants**: a thousand accounts with a storage document each; recordings of 20 KB for all of them at a steady rate, one of ten for three of them whose
   destinations, in every other round, never answer, refuse connections, and take three seconds for each request. Beside it: the rounds in which they do not.
-  Times are from the beginning of an upload to the last write of its object, of the other accounts alone. Retries are faster than by default.
+  Times are from the beginning of an upload until its object arrives at the S3 server, of the other accounts alone. Retries are faster than by default.
 - **cdrs**: what `mod_json_cdr` posts (JSON of 12 KB, each a leg of a call of its own) on 64 kept-alive connections, each answered 200 only when it is
   durable; all are counted afterwards. Beside it: an axum server in a process of its own that gives back the same bodies, on as many connections.
 - **calls**: 200 calls for one mailbox over UDP, 20 ms apart; once all have heard greeting and tone, all speak for 20 s (G.711, 50 packets a second,
