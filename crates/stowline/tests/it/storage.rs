@@ -1,5 +1,6 @@
 //! `/v2/accounts/{id}/storage`: verbs, envelope, revisions, conditions, schemas, references, the probe.
 
+mod answers;
 mod catalogue;
 mod explain;
 mod faults;
