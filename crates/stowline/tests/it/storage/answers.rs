@@ -10,7 +10,6 @@ use crate::fixture::until;
 use crate::levels::{Levels, entry, voicemail_to};
 
 const OWN: &str = "dddddddddddddddddddddddddddddddd";
-const HTTP: &str = "cafecafecafecafecafecafecafecafe";
 
 /// What each level writes: a bucket with its credentials, and a URL with a password and a token in it.
 fn document(server: &S3Server, level: char) -> Value {
