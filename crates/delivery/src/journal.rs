@@ -247,6 +247,40 @@ impl Journal {
         Ok(redriven)
     }
 
+    /// Makes the waiting and parked jobs of lanes due now; those that run are not parked by this attempt. Durable when this returns. Answers how
+    /// many. `lane` as in [`Journal::make_due`].
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]; some may be due by then.
+    pub async fn redrive_lanes(&self, lane: &str) -> Result<usize, Error> {
+        let ids = self.queue().of_lanes(|name| concerns(lane, name));
+        self.revive(ids).await
+    }
+
+    /// The same of all jobs that are parked with an error of this code.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]; some may be due by then.
+    pub async fn redrive_parked(&self, code: &str) -> Result<usize, Error> {
+        let code = code.to_owned();
+        let ids = self.shared.ledger.read(move |connection| rows::parked_for(connection, &code)).await??;
+        self.revive(ids).await
+    }
+
+    async fn revive(&self, ids: Vec<u64>) -> Result<usize, Error> {
+        let wall = unix_ms(self.shared.clock.wall());
+        let mut revived = 0;
+        for piece in ids.chunks(PIECE) {
+            let written = piece.to_vec();
+            self.shared.ledger.write(move |connection| rows::revive(connection, &written, wall)).await??;
+            let now = self.now();
+            let mut queue = self.queue();
+            revived += piece.iter().filter(|&&id| queue.redrive(id, now)).count();
+        }
+        self.shared.wake.notify_one();
+        Ok(revived)
+    }
+
     /// Makes the waiting jobs of a lane due now; parked ones stay. At once in this process, written a moment later. Answers how many.
     ///
     /// `lane` may begin with `*` (any lane that ends with the rest) or end with it (any lane that begins so).
@@ -254,13 +288,8 @@ impl Journal {
     /// # Errors
     /// None today.
     pub async fn make_due(&self, lane: &str) -> Result<usize, Error> {
-        let concerns = |name: &str| match (lane.strip_prefix('*'), lane.strip_suffix('*')) {
-            (Some(end), _) => name.ends_with(end),
-            (None, Some(start)) => name.starts_with(start),
-            (None, None) => name == lane,
-        };
         let now = self.now();
-        let ids = self.queue().make_due(concerns, now);
+        let ids = self.queue().make_due(|name| concerns(lane, name), now);
         self.shared.wake.notify_one();
         let wall = unix_ms(self.shared.clock.wall());
         for piece in ids.chunks(PIECE) {
@@ -359,6 +388,15 @@ impl Journal {
     /// Now, on the queue's clock.
     fn now(&self) -> u64 {
         millis(self.shared.clock.now().saturating_duration_since(self.shared.origin))
+    }
+}
+
+/// Whether a pattern of lanes means the lane of this name.
+fn concerns(lane: &str, name: &str) -> bool {
+    match (lane.strip_prefix('*'), lane.strip_suffix('*')) {
+        (Some(end), _) => name.ends_with(end),
+        (None, Some(start)) => name.starts_with(start),
+        (None, None) => name == lane,
     }
 }
 

@@ -12,11 +12,11 @@
 //!   reserve ──▶ reserved ──confirm──▶ waiting ──claim──▶ running ──settle──▶ (gone, its payload with it)
 //!                  │                    ▲  ▲                │
 //!            cancel, forget             │  └── postpone ────┤
-//!                  ▼                    └───── redrive ◀─ parked ◀── bury
+//!                  ▼                    └───── redrive ◀─ parked ◀── bury, hold
 //! ```
 //!
 //! What is durable when: a **reservation** and an **enqueued** job before the call returns; a **published** payload file before the call
-//! returns; **settle**, **postpone** and **bury** before the job leaves the worker. **Confirm** and **forget** are written a moment
+//! returns; **settle**, **postpone**, **bury** and **hold** before the job leaves the worker. **Confirm** and **forget** are written a moment
 //! later: a power cut turns such a job back into a reservation, and whoever reserved it settles that at the next start. A payload file is
 //! removed only after the settle is durable. **Claims** are in memory: they die with the process, and at the next start every job that
 //! was not settled waits again.

@@ -32,6 +32,8 @@ struct Entry {
     place: Place,
     /// Its row is being changed: it does not become ready.
     held: bool,
+    /// It was redriven while it ran: should it be parked now, that came too late.
+    again: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +119,7 @@ impl Queue {
     pub(crate) fn reserve(&mut self, id: u64, key: &str, lane: &str) {
         let lane = self.lanes.enter(lane);
         let key = self.hasher.hash_one(key);
-        self.jobs.insert(id, Entry { key, next: 0, due: 0, lane, place: Place::Reserved, held: false });
+        self.jobs.insert(id, Entry { key, next: 0, due: 0, lane, place: Place::Reserved, held: false, again: false });
         self.next_id = self.next_id.max(id + 1);
         *self.count(JobState::Reserved) += 1;
     }
@@ -208,6 +210,9 @@ impl Queue {
             }
             let Some(id) = self.next_ready(lane) else { continue };
             self.shift(id, Place::Running);
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.again = false;
+            }
             self.lanes.started(lane);
             self.give_turn(lane, now);
             return Some(id);
@@ -259,11 +264,16 @@ impl Queue {
         }
     }
 
-    /// The job stays until it is redriven.
-    pub(crate) fn park(&mut self, id: u64, now: u64) {
-        if let Some(lane) = self.stop_running(id, Place::Parked, now) {
+    /// The job stays until it is redriven. True when it was while it ran: then it waits, due now.
+    pub(crate) fn park(&mut self, id: u64, now: u64) -> bool {
+        let again = self.jobs.get(&id).is_some_and(|job| job.again);
+        if let Some(lane) = self.stop_running(id, if again { Place::Waiting } else { Place::Parked }, now) {
+            if again {
+                self.defer(id, now, now);
+            }
             self.give_turn(lane, now);
         }
+        again
     }
 
     /// Takes in that a reserved job is parked: it was when the journal was read.
@@ -273,10 +283,11 @@ impl Queue {
         }
     }
 
-    /// Makes a waiting or parked job due now and lets its lane be probed. False for any other job.
+    /// Makes a waiting or parked job due now and lets its lane be probed. False for any other job; one that runs is not parked by this attempt.
     pub(crate) fn redrive(&mut self, id: u64, now: u64) -> bool {
-        let Some(job) = self.jobs.get(&id) else { return false };
+        let Some(job) = self.jobs.get_mut(&id) else { return false };
         let lane = job.lane;
+        job.again = job.place == Place::Running;
         match job.place {
             Place::Reserved | Place::Running => return false,
             Place::Ready => {}
@@ -306,6 +317,18 @@ impl Queue {
             self.lanes.get_mut(lane).probe_now();
             self.give_turn(lane, now);
         }
+        ids
+    }
+
+    /// All jobs of these lanes that were confirmed, the oldest first.
+    pub(crate) fn of_lanes(&self, concerns: impl Fn(&str) -> bool) -> Vec<u64> {
+        let lanes: Vec<LaneId> = self.lanes.ids().filter(|&id| concerns(&self.lanes.get(id).name)).collect();
+        let of_them = |job: &Entry| job.place != Place::Reserved && lanes.contains(&job.lane);
+        let mut ids: Vec<u64> = match lanes.is_empty() {
+            true => Vec::new(),
+            false => self.jobs.iter().filter(|(_, job)| of_them(job)).map(|(&id, _)| id).collect(),
+        };
+        ids.sort_unstable();
         ids
     }
 

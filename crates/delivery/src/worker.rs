@@ -46,6 +46,11 @@ pub enum Outcome {
         /// Why.
         error: JobError,
     },
+    /// It could not even be tried, and is to wait for a person. No attempt is counted.
+    Hold {
+        /// Why.
+        error: JobError,
+    },
 }
 
 /// How much at once, and how patiently.
@@ -241,6 +246,7 @@ impl Work {
             Outcome::Done => "done",
             Outcome::Postpone { .. } => "postponed",
             Outcome::Park { .. } => "parked",
+            Outcome::Hold { .. } => "held",
         };
         metrics::counter!("stowline_delivery_attempts_total", "outcome" => word).increment(1);
         let (id, kind) = (claim.job().id, claim.job().kind.clone());
@@ -250,6 +256,10 @@ impl Work {
             Outcome::Park { error } => {
                 tracing::warn!(job.id = %id, job.kind = %kind, error.code = %error.code, "a job is parked");
                 claim.bury(error).await
+            }
+            Outcome::Hold { error } => {
+                tracing::debug!(job.id = %id, job.kind = %kind, error.code = %error.code, "a job is parked untried");
+                claim.hold(error).await
             }
         };
         if let Err(error) = written {

@@ -148,20 +148,36 @@ impl Claim {
         Ok(wait)
     }
 
-    /// The job stays until somebody redrives it. Durable when this returns; parked it is in any case.
+    /// The job stays until somebody redrives it; who did while it ran has it run again at once. Durable when this returns; parked it is in any
+    /// case.
     ///
     /// # Errors
     /// [`Error::Unavailable`]: after a restart it waits instead.
-    pub async fn bury(mut self, error: JobError) -> Result<(), Error> {
+    pub async fn bury(self, error: JobError) -> Result<(), Error> {
+        self.park(error, true).await
+    }
+
+    /// As [`Claim::bury`], of a job that could not even be tried: no attempt is counted.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: after a restart it waits instead.
+    pub async fn hold(self, error: JobError) -> Result<(), Error> {
+        self.park(error, false).await
+    }
+
+    async fn park(mut self, error: JobError, counted: bool) -> Result<(), Error> {
         let id = self.job.id.0;
+        let ledger = self.journal.shared.ledger.clone();
         let wall = unix_ms(self.journal.shared.clock.wall());
-        let written =
-            self.journal.shared.ledger.write(move |connection| rows::park(connection, id, wall, &error)).await;
+        let written = ledger.write(move |connection| rows::park(connection, id, wall, &error, counted)).await;
         self.open = false;
         let now = self.journal.now();
-        self.journal.queue().park(id, now);
+        let again = self.journal.queue().park(id, now);
         self.journal.shared.wake.notify_one();
         written??;
+        if again {
+            ledger.write(move |connection| rows::revive(connection, &[id], wall)).await??;
+        }
         Ok(())
     }
 }

@@ -122,21 +122,53 @@ pub(super) fn delete(connection: &Connection, id: u64) -> rusqlite::Result<Optio
 }
 
 pub(super) fn postpone(connection: &Connection, id: u64, due: i64, error: &JobError) -> rusqlite::Result<()> {
-    failed(connection, id, WAITING, due, error)
+    failed(connection, id, WAITING, due, error, true)
 }
 
-pub(super) fn park(connection: &Connection, id: u64, now: i64, error: &JobError) -> rusqlite::Result<()> {
-    failed(connection, id, PARKED, now, error)
+/// `counted`: whether the attempt counts as one.
+pub(super) fn park(
+    connection: &Connection,
+    id: u64,
+    now: i64,
+    error: &JobError,
+    counted: bool,
+) -> rusqlite::Result<()> {
+    failed(connection, id, PARKED, now, error, counted)
 }
 
-fn failed(connection: &Connection, id: u64, state: i64, due: i64, error: &JobError) -> rusqlite::Result<()> {
+fn failed(
+    connection: &Connection,
+    id: u64,
+    state: i64,
+    due: i64,
+    error: &JobError,
+    counted: bool,
+) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "UPDATE jobs SET state = ?2, due = ?3, attempts = attempts + 1, error_code = ?4, error_message = ?5, error_status = ?6
+            "UPDATE jobs SET state = ?2, due = ?3, attempts = attempts + ?7, error_code = ?4, error_message = ?5, error_status = ?6
              WHERE id = ?1",
         )?
-        .execute(params![signed(id), state, due, error.code, error.message, error.http_status])?;
+        .execute(params![signed(id), state, due, error.code, error.message, error.http_status, counted])?;
     Ok(())
+}
+
+/// Makes these jobs due, waiting or parked.
+pub(super) fn revive(connection: &Connection, ids: &[u64], now: i64) -> rusqlite::Result<()> {
+    let mut statement =
+        connection.prepare_cached("UPDATE jobs SET state = ?3, due = ?2 WHERE id = ?1 AND state <> ?4")?;
+    for &id in ids {
+        statement.execute(params![signed(id), now, WAITING, RESERVED])?;
+    }
+    Ok(())
+}
+
+/// The jobs that are parked for this reason.
+pub(super) fn parked_for(connection: &Connection, code: &str) -> rusqlite::Result<Vec<u64>> {
+    connection
+        .prepare("SELECT id FROM jobs WHERE state = ?1 AND error_code = ?2 ORDER BY id")?
+        .query_map(params![PARKED, code], |row| Ok(row.get::<_, i64>(0)?.unsigned_abs()))?
+        .collect()
 }
 
 /// Makes these jobs of a scope due; answers those that it found waiting or parked.

@@ -111,6 +111,8 @@ struct Known {
     /// As written down.
     due_wall: i64,
     attempts: u32,
+    /// It was redriven while it ran.
+    again: bool,
     /// When it was confirmed, among all.
     turn: usize,
 }
@@ -175,6 +177,7 @@ impl World {
             due: 0,
             due_wall: self.clock.wall_ms(),
             attempts: 0,
+            again: false,
             turn: self.turns,
         };
         assert!(self.jobs.insert(id, known).is_none(), "{id} was used twice");
@@ -235,7 +238,7 @@ impl World {
                 let Some(claim) = claim else { return };
                 assert!(claimable.contains(&claim.job().id), "{:?} is not of {claimable:?}", claim.job());
                 let job = self.jobs.get_mut(&claim.job().id).unwrap();
-                job.state = Running;
+                (job.state, job.again) = (Running, false);
                 assert_eq!((claim.job().attempts, &claim.job().lane), (job.attempts, &job.lane));
                 self.claims.push(claim);
             }
@@ -264,6 +267,9 @@ impl World {
                 let job = self.jobs.get_mut(&claim.job().id).unwrap();
                 claim.bury(fault()).await.unwrap();
                 (job.state, job.due_wall) = (Parked, wall);
+                if job.again {
+                    (job.state, job.due) = (Waiting, now);
+                }
                 job.attempts += 1;
             }
             Verb::GiveBack(number) => {
@@ -283,7 +289,7 @@ impl World {
                             (job.state, job.due, job.due_wall, moved) = (Waiting, job.due.min(now), wall, moved + 1)
                         }
                         // The file may be told; the claim decides.
-                        Running => job.due_wall = wall,
+                        Running => (job.due_wall, job.again) = (wall, true),
                         Reserved => {}
                     }
                     if job.state == Waiting {

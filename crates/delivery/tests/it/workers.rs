@@ -1,7 +1,7 @@
 //! The workers: they deliver everything, in order, fairly, and stop when they are told.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -157,6 +157,53 @@ async fn failures_and_panics_are_tried_again_and_written_down() {
     let parked = place.journal.get(id).await.unwrap().unwrap();
     assert_eq!((parked.state, parked.attempts, parked.last_error), (JobState::Parked, 9, Some(fault())));
     assert_eq!(place.journal.redrive("s", None).await.unwrap(), 1);
+    place.empty().await;
+    assert_eq!(runner.order(), ["body"]);
+    workers.drain(Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
+async fn what_is_held_was_not_tried_and_comes_back_by_its_lane_or_its_reason() {
+    let place = Place::new();
+    let open = Arc::new(AtomicBool::new(false));
+    let opened = open.clone();
+    let runner = Script::new(move |_: &Job| match opened.load(Ordering::Relaxed) {
+        true => Outcome::Done,
+        false => Outcome::Hold { error: fault() },
+    });
+    let workers = place.work(runner.clone(), QUICK);
+    let mut ids = Vec::new();
+    for lane in ["one/h", "two/h", "two/other"] {
+        ids.push(place.journal.enqueue(job(lane, lane, lane)).await.unwrap());
+    }
+    place.until(|counts| counts.parked == 3).await;
+    let held = place.journal.get(ids[0]).await.unwrap().unwrap();
+    assert_eq!((held.state, held.attempts, held.last_error), (JobState::Parked, 0, Some(fault())));
+    assert_eq!(place.journal.redrive_lanes("three/*").await.unwrap(), 0);
+    open.store(true, Ordering::Relaxed);
+    assert_eq!(place.journal.redrive_lanes("*/h").await.unwrap(), 2);
+    place.until(|counts| counts.parked == 1 && counts.waiting == 0 && counts.running == 0).await;
+    assert_eq!(place.journal.redrive_parked("other reason").await.unwrap(), 0);
+    assert_eq!(place.journal.redrive_parked(&fault().code).await.unwrap(), 1);
+    place.empty().await;
+    assert_eq!(runner.order().len(), 3);
+    workers.drain(Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
+async fn who_redrives_a_job_that_runs_is_heard_although_it_ends_parked() {
+    let place = Place::new();
+    let tries = AtomicUsize::new(0);
+    let runner = Script::new(move |_: &Job| match tries.fetch_add(1, Ordering::Relaxed) {
+        0 => Outcome::Park { error: fault() },
+        _ => Outcome::Done,
+    });
+    runner.gate.forget_permits(Semaphore::MAX_PERMITS);
+    let workers = place.work(runner.clone(), QUICK);
+    place.journal.enqueue(job("k", "a", "body")).await.unwrap();
+    place.until(|counts| counts.running == 1).await;
+    assert_eq!(place.journal.redrive("s", None).await.unwrap(), 0);
+    runner.gate.add_permits(2);
     place.empty().await;
     assert_eq!(runner.order(), ["body"]);
     workers.drain(Duration::from_secs(10)).await;
