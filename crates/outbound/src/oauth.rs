@@ -84,7 +84,9 @@ impl Token {
         Some(value)
     }
 
-    fn is_good(&self) -> bool {
+    /// False once it is about to expire.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
         self.good_until.saturating_duration_since(Instant::now()) > MARGIN
     }
 }
@@ -96,6 +98,8 @@ pub struct Granted {
     pub token: Token,
     /// A refresh token, when it gave one: the one that was used may be worthless from here on.
     pub refresh_token: Option<Secret>,
+    /// What access was given, when it says so: it may be less than was asked for.
+    pub scope: Option<String>,
 }
 
 /// What a token endpoint refused with.
@@ -127,6 +131,10 @@ impl Refusal {
 ///
 /// [`Error`] when no answer came.
 pub async fn ask(client: &Client, endpoint: &Endpoint, proof: Proof<'_>) -> Result<Result<Granted, Refusal>, Error> {
+    send(client, &endpoint.token_url, form(endpoint, proof)).await
+}
+
+fn form(endpoint: &Endpoint, proof: Proof<'_>) -> String {
     let mut form = form_urlencoded::Serializer::new(String::new());
     form.append_pair("client_id", &endpoint.client_id);
     if let Some(secret) = &endpoint.client_secret {
@@ -145,7 +153,7 @@ pub async fn ask(client: &Client, endpoint: &Endpoint, proof: Proof<'_>) -> Resu
             form.append_pair("grant_type", "client_credentials").append_pair("scope", scope)
         }
     };
-    send(client, &endpoint.token_url, form.finish()).await
+    form.finish()
 }
 
 async fn send(client: &Client, url: &Url, form: String) -> Result<Result<Granted, Refusal>, Error> {
@@ -180,6 +188,7 @@ fn granted(answer: &Value) -> Option<Granted> {
     Some(Granted {
         token: Token::new(Secret::new(text("access_token")?), lifetime),
         refresh_token: text("refresh_token").map(Secret::new),
+        scope: text("scope").map(str::to_owned),
     })
 }
 

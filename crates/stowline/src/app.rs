@@ -42,6 +42,7 @@ pub mod mailboxes;
 pub mod media_types;
 pub mod messages;
 pub mod months;
+pub mod oauth;
 pub mod pages;
 pub mod passwords;
 mod playing_time;
@@ -71,7 +72,7 @@ pub struct App {
     /// What was configured.
     pub config: Config,
     /// What seals secrets and signs tokens.
-    pub keys: Keys,
+    pub keys: Arc<Keys>,
     /// All documents.
     pub documents: Embedded,
     /// What has been promised and is not yet kept.
@@ -80,8 +81,10 @@ pub struct App {
     pub spool: Arc<Spool>,
     /// Bytes that stay here: attachments that no plan sends elsewhere.
     pub kept: Arc<Spool>,
-    /// Open handlers.
+    /// Open handlers. What opens one by an entry goes through [`oauth::open`].
     pub handlers: Pool,
+    /// Who gives access tokens for consents.
+    pub grants: oauth::grants::Grants,
     /// The schemas of storage documents, compiled.
     pub schemas: Schemas,
     /// The schemas of accounts, users and mailboxes, compiled.

@@ -13,8 +13,10 @@ use toml::{Table, Value};
 
 use crate::seal::Source;
 
+mod oauth;
 mod sip;
 
+pub use oauth::OAuth;
 pub use sip::Sip;
 
 /// The defaults, with a comment for every option.
@@ -29,6 +31,7 @@ pub struct Config {
     pub api: Api,
     pub login: Login,
     pub keys: Keys,
+    pub oauth: OAuth,
     pub delivery: Delivery,
     pub spool: Spool,
     pub egress: Egress,
@@ -58,6 +61,7 @@ pub struct Server {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config.default.toml documents every option, once")]
 pub struct Api {
+    pub public_url: String,
     #[serde(deserialize_with = "size")]
     pub max_upload_size: u64,
     #[serde(deserialize_with = "duration")]
@@ -249,6 +253,7 @@ impl Config {
         if sources.iter().filter(|empty| !**empty).count() > 1 {
             bail!("of keys.file, keys.key and keys.command only one may be set");
         }
+        oauth::check(self)?;
         if self.voicemail.max_length.is_zero() {
             bail!("voicemail.max_length must be above zero");
         }
@@ -430,6 +435,8 @@ mod tests {
             ("[delivery]\nbackoff_min = \"1h\"\nbackoff_max = \"1s\"", "delivery.backoff_min"),
             ("[api]\nmax_upload_size = \"8 apples\"", "max_upload_size"),
             ("server = 5", "[server]"),
+            ("[api]\npublic_url = \"stowline.example\"", "api.public_url"),
+            ("[oauth]\nbase_urls = [\"nowhere\"]", "oauth.base_urls"),
             ("[ingest]\nstore_proxy = \"here\"", "store_proxy"),
             ("[ingest]\nstore_proxy_username = \"kazoo\"", "ingest.store_proxy_username"),
             ("[keys]\nfile = \"/k\"\nkey = \"00\"", "keys.command"),

@@ -11,6 +11,7 @@ use plan::{AccountId, AttachmentName, DocId, DocType, HandlerId};
 use serde::{Deserialize, Serialize};
 
 use crate::app::attachment::Area;
+use crate::app::oauth::CONSENT_NEEDED;
 use crate::app::{App, Error};
 
 mod delete_attachment;
@@ -211,11 +212,23 @@ fn fault(code: &str, message: impl Into<String>) -> JobError {
 /// The most of a provider's words that is kept, in bytes.
 const LONGEST_MESSAGE: usize = 2048;
 
+/// Nothing can be tried before a person consents again.
+fn consent_needed(error: &attachments::Error, exchange: Option<&attachments::Exchange>) -> JobError {
+    let words = exchange.and_then(|exchange| exchange.message.as_deref()).map(|words| format!(": {words}"));
+    let mut message = format!("{error}{}; consent has to be given again", words.unwrap_or_default());
+    message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
+    let http_status = exchange.and_then(|exchange| exchange.status);
+    JobError { code: CONSENT_NEEDED.into(), message, http_status }
+}
+
 /// What a destination's failure means for the job. No answer of a destination is final.
 fn failed(error: &attachments::Error) -> Outcome {
     let exchange = error.exchange();
     let provider = exchange.and_then(|exchange| exchange.message.clone());
     let code = exchange.and_then(|exchange| exchange.code.clone()).unwrap_or_else(|| error.kind().word().to_owned());
+    if error.kind() == attachments::ErrorKind::Revoked {
+        return Outcome::Hold { error: consent_needed(error, exchange) };
+    }
     let mut message = provider.map_or_else(|| error.to_string(), |provider| format!("{error}: {provider}"));
     message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
     let job_error = JobError { code, message, http_status: exchange.and_then(|exchange| exchange.status) };

@@ -49,7 +49,7 @@ impl Server {
     ///
     /// # Errors
     /// With the reason in words: the data folder is in use, the key is missing, the address is taken, …
-    pub async fn start(config: Config) -> anyhow::Result<Self> {
+    pub async fn start(mut config: Config) -> anyhow::Result<Self> {
         telemetry::record();
         // First: other tasks must not find the process without it.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -62,6 +62,7 @@ impl Server {
         let address = listener.local_addr()?;
         make_folder(&config.server.data_dir)?;
         let lock = lock(&config.server.data_dir)?;
+        config.api.find_public_url(address);
         let app = Arc::new(open(config)?);
         tidy(&app).await?;
         // Before calls begin new ones.
@@ -158,7 +159,7 @@ async fn listen_for_kazoo(
 /// Opens the data folder and what is in it.
 fn open(config: Config) -> anyhow::Result<App> {
     let folder = config.server.data_dir.clone();
-    let keys = seal::Keys::open(&config.key_source(), &folder)?;
+    let keys = Arc::new(seal::Keys::open(&config.key_source(), &folder)?);
     let documents = connections::Embedded::open(&folder.join("documents.db")).map_err(described)?;
     let journal =
         delivery::Journal::open(&folder.join("journal.db"), Arc::new(delivery::SystemClock)).map_err(described)?;
@@ -171,6 +172,9 @@ fn open(config: Config) -> anyhow::Result<App> {
         outbound::Client::with_resolvers(Arc::new(policy), timeouts, &config.egress.resolvers).map_err(described)?;
     let schemas = plan::schema::Schemas::new(attachments::schemas().iter().map(|(name, schema)| (*name, schema)))
         .map_err(described)?;
+    let grants =
+        app::oauth::grants::Grants::new(documents.clone(), keys.clone(), client.clone(), config.oauth.clone());
+    let ways = attachments::Ways { client, grants: Arc::new(grants.clone()) };
     Ok(App {
         node: node(&keys),
         keys,
@@ -178,7 +182,8 @@ fn open(config: Config) -> anyhow::Result<App> {
         journal: Arc::new(journal),
         spool: Arc::new(spool),
         kept: Arc::new(kept),
-        handlers: attachments::Pool::new(client),
+        handlers: attachments::Pool::new(ways),
+        grants,
         schemas,
         forms: app::forms::Forms::compile()?,
         dataplans: app::dataplans::Dataplans::default(),
@@ -232,6 +237,8 @@ async fn tidy(app: &App) -> anyhow::Result<()> {
     app::reservations::reconcile(app).await?;
     app::tree::finish(app).await?;
     app::tokens::load(app).await?;
+    // A consent may have been given again, and nobody told of it before the end.
+    app.journal.redrive_parked(app::oauth::CONSENT_NEEDED).await.map_err(described)?;
     let referenced = app.journal.payloads().await.map_err(described)?;
     let removed = app.spool.sweep(&referenced).map_err(described)?;
     app.kept.sweep_partial().map_err(described)?;

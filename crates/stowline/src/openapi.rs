@@ -60,6 +60,8 @@ fn body(route: &Route) -> Option<Body> {
         (_, "faxboxes", _) => Body::Whole("faxboxes"),
         (_, "ingest_keys", _) => Body::Whole("ingest_keys"),
         (_, "sip_credentials", _) => Body::Whole("sip_credentials"),
+        (_, "apps", _) => Body::Whole("oauth_apps"),
+        (_, "consents", _) => Body::Whole("oauth_consents"),
         (_, "storage" | "plans", _) => Body::Whole("storage"),
         (_, "dry_run", false) => Body::Changes,
         (Verb::Post, "deliveries", false) => Body::Fields(&[

@@ -64,11 +64,14 @@ impl ServiceAccount {
     ///
     /// [`Error`] when no answer came.
     pub async fn ask(&self, client: &Client, scope: &str) -> Result<Result<Granted, Refusal>, Error> {
-        let form = form_urlencoded::Serializer::new(String::new())
-            .append_pair("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer")
-            .append_pair("assertion", &self.assertion(scope)?)
-            .finish();
-        send(client, &self.token_url, form).await
+        let assertion = self.assertion(scope)?;
+        let form = || {
+            form_urlencoded::Serializer::new(String::new())
+                .append_pair("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer")
+                .append_pair("assertion", &assertion)
+                .finish()
+        };
+        send(client, &self.token_url, form()).await
     }
 
     #[cfg(test)]

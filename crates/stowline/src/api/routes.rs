@@ -197,6 +197,17 @@ pub const ROUTES: &[Route] = routes! {
     Post   "accounts/{account}/storage/plans/{plan}" PlansChange storage::replace;
     Patch  "accounts/{account}/storage/plans/{plan}" PlansChange storage::patch;
     Delete "accounts/{account}/storage/plans/{plan}" PlansChange storage::remove;
+    Get    "accounts/{account}/storage/oauth/apps" PlansChange storage::oauth::apps;
+    Put    "accounts/{account}/storage/oauth/apps" PlansChange storage::oauth::create_app;
+    Get    "accounts/{account}/storage/oauth/apps/{app}" PlansChange storage::oauth::read_app;
+    Patch  "accounts/{account}/storage/oauth/apps/{app}" PlansChange storage::oauth::patch_app;
+    Delete "accounts/{account}/storage/oauth/apps/{app}" PlansChange storage::oauth::remove_app;
+    Get    "accounts/{account}/storage/oauth/consents" StorageChange storage::oauth::list;
+    Put    "accounts/{account}/storage/oauth/consents" StorageChange storage::oauth::create;
+    Get    "accounts/{account}/storage/oauth/consents/{consent}" StorageChange storage::oauth::read;
+    Patch  "accounts/{account}/storage/oauth/consents/{consent}" StorageChange storage::oauth::patch;
+    Delete "accounts/{account}/storage/oauth/consents/{consent}" StorageChange storage::oauth::remove;
+    Get    "accounts/{account}/storage/oauth/{provider}/start" StorageChange storage::oauth::start;
 
     Get    "accounts/{account}/users/{user}/storage" UserStorage storage::read;
     Put    "accounts/{account}/users/{user}/storage" UserStorage storage::create;
@@ -206,6 +217,12 @@ pub const ROUTES: &[Route] = routes! {
     Post   "accounts/{account}/users/{user}/storage/dry_run" UserStorage storage::explain::dry_run;
     Get    "accounts/{account}/users/{user}/storage/retired" UserStorage storage::retired::list;
     Delete "accounts/{account}/users/{user}/storage/retired/{retired}" UserStorage storage::retired::erase;
+    Get    "accounts/{account}/users/{user}/storage/oauth/consents" UserStorage storage::oauth::list;
+    Put    "accounts/{account}/users/{user}/storage/oauth/consents" UserStorage storage::oauth::create;
+    Get    "accounts/{account}/users/{user}/storage/oauth/consents/{consent}" UserStorage storage::oauth::read;
+    Patch  "accounts/{account}/users/{user}/storage/oauth/consents/{consent}" UserStorage storage::oauth::patch;
+    Delete "accounts/{account}/users/{user}/storage/oauth/consents/{consent}" UserStorage storage::oauth::remove;
+    Get    "accounts/{account}/users/{user}/storage/oauth/{provider}/start" UserStorage storage::oauth::start;
 
     Get    "storage" SuperAdmin storage::read;
     Put    "storage" SuperAdmin storage::create;
@@ -226,6 +243,18 @@ pub const ROUTES: &[Route] = routes! {
     Post   "storage/plans/{plan}" SuperAdmin storage::replace;
     Patch  "storage/plans/{plan}" SuperAdmin storage::patch;
     Delete "storage/plans/{plan}" SuperAdmin storage::remove;
+    Get    "storage/oauth/callback" Open storage::oauth::callback;
+    Get    "storage/oauth/apps" SuperAdmin storage::oauth::apps;
+    Put    "storage/oauth/apps" SuperAdmin storage::oauth::create_app;
+    Get    "storage/oauth/apps/{app}" SuperAdmin storage::oauth::read_app;
+    Patch  "storage/oauth/apps/{app}" SuperAdmin storage::oauth::patch_app;
+    Delete "storage/oauth/apps/{app}" SuperAdmin storage::oauth::remove_app;
+    Get    "storage/oauth/consents" SuperAdmin storage::oauth::list;
+    Put    "storage/oauth/consents" SuperAdmin storage::oauth::create;
+    Get    "storage/oauth/consents/{consent}" SuperAdmin storage::oauth::read;
+    Patch  "storage/oauth/consents/{consent}" SuperAdmin storage::oauth::patch;
+    Delete "storage/oauth/consents/{consent}" SuperAdmin storage::oauth::remove;
+    Get    "storage/oauth/{provider}/start" SuperAdmin storage::oauth::start;
 
     Get    "accounts/{account}/att_handlers_errors" Admin handler_errors::list;
     Get    "accounts/{account}/att_handlers_errors/handler/{handler}" Admin handler_errors::of_handler;

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use plan::{AccountId, Dataplan, HandlerConfig, HandlerId, Layer, Level, PlanId, StorageDocument};
 
 use super::storage_documents::{self, Scope, plan_of};
+use super::oauth::{self, Owner};
 use super::{App, Error, accounts, retirement};
 
 /// The most merged plans that are kept. Beyond it all are forgotten and come back as they are asked for.
@@ -252,6 +253,18 @@ fn typed(stored: storage_documents::Stored) -> Result<Arc<StorageDocument>, Erro
 pub struct Settings {
     /// The entry, with its settings open.
     pub entry: HandlerConfig,
+    /// Whose it is.
+    pub owner: Owner,
+}
+
+impl Settings {
+    /// The handler.
+    ///
+    /// # Errors
+    /// As [`oauth::open`].
+    pub async fn open(&self, app: &App) -> Result<Arc<dyn attachments::Handler>, Error> {
+        oauth::open(app, &self.entry, &self.owner).await
+    }
 }
 
 /// The settings of the handler `id` whose destination is still `destination`: of the plan in force, or of a retired entry.
@@ -269,14 +282,18 @@ pub async fn settings(
         attachments::kind(&entry.handler).is_some_and(|kind| (kind.destination)(&entry.settings) == destination)
     };
     let plan = of(app, account, owner).await?;
-    if let Some((entry, _)) = plan.handler(id).filter(|(entry, _)| fits(entry)) {
-        return Ok(Some(Settings { entry: entry.clone() }));
+    if let Some((entry, level)) = plan.handler(id).filter(|(entry, _)| fits(entry)) {
+        let owner = owner_at(app, account, owner, &plan, level, entry).await?;
+        return Ok(Some(Settings { entry: entry.clone(), owner }));
     }
     // Hidden by a higher level that took the id later, and still what the bytes were sent by.
-    let hidden =
-        plan.layers().iter().rev().find_map(|layer| layer.document.attachments.get(id).filter(|entry| fits(entry)));
-    if let Some(entry) = hidden {
-        return Ok(Some(Settings { entry: entry.clone() }));
+    let hidden = plan.layers().iter().rev().find_map(|layer| {
+        let entry = layer.document.attachments.get(id).filter(|entry| fits(entry));
+        entry.map(|entry| (entry, layer.level))
+    });
+    if let Some((entry, level)) = hidden {
+        let owner = owner_at(app, account, owner, &plan, level, entry).await?;
+        return Ok(Some(Settings { entry: entry.clone(), owner }));
     }
     let mut scopes = vec![Scope::Account(account.clone()), Scope::System];
     if let Some(owner) = owner.and_then(|owner| plan::UserId::parse(owner).ok()) {
@@ -294,11 +311,48 @@ pub async fn settings(
     for scope in scopes {
         let (retired, linked) = retirement::retired(app, &scope, id).await?;
         if let Some(entry) = retired.into_iter().find(fits) {
-            return Ok(Some(Settings { entry }));
+            return Ok(Some(Settings { entry, owner: Owner::of(&scope) }));
         }
         plans.extend(linked);
     }
     of_plans(app, current, plans, id, fits).await
+}
+
+/// Whose an entry is that stands in the plan of an account at this level. What is let in by no consent is not asked for further.
+pub(super) async fn owner_at(
+    app: &App,
+    account: &AccountId,
+    owner: Option<&str>,
+    plan: &Dataplan,
+    level: Level,
+    entry: &HandlerConfig,
+) -> Result<Owner, Error> {
+    let own = Owner::Account(account.clone());
+    if !oauth::needs_consent(&entry.settings) {
+        return Ok(own);
+    }
+    Ok(match level {
+        Level::BuiltIn | Level::System => Owner::System,
+        Level::Account => own,
+        Level::Owner => match owner.and_then(|owner| plan::UserId::parse(owner).ok()) {
+            Some(user) => Owner::User(account.clone(), user),
+            None => own,
+        },
+        Level::Reseller => {
+            let reseller = accounts::find(app, account).await?.and_then(|account| account.reseller_id());
+            reseller.map_or(own, Owner::Account)
+        }
+        Level::Plan => {
+            let linked = plan.layers().iter().find(|layer| layer.level == Level::Account);
+            let linked = linked.and_then(|layer| layer.document.plan_id.clone());
+            match (accounts::find(app, account).await?, linked) {
+                (Some(account), Some(id)) => {
+                    plan_of(app, &account, &id).await?.map_or(own, |(scope, _)| Owner::of(&scope))
+                }
+                _ => own,
+            }
+        }
+    })
 }
 
 /// The settings of a handler of the plan that the account links to, where they were retired, or of one that it once linked to.
@@ -314,11 +368,11 @@ async fn of_plans(
         if let Some(entry) =
             document.and_then(|document| document.attachments.get(id).filter(|entry| fits(entry)).cloned())
         {
-            return Ok(Some(Settings { entry }));
+            return Ok(Some(Settings { entry, owner: Owner::of(&scope) }));
         }
         let (retired, _) = retirement::retired(app, &scope, id).await?;
         if let Some(entry) = retired.into_iter().find(&fits) {
-            return Ok(Some(Settings { entry }));
+            return Ok(Some(Settings { entry, owner: Owner::of(&scope) }));
         }
     }
     Ok(None)

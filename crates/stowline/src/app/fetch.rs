@@ -90,7 +90,7 @@ async fn open(
             let settings =
                 dataplans::settings(app, account, owner.as_deref(), handler_id, &receipt.destination).await?;
             let settings = settings.ok_or(Error::OutOfReach)?;
-            let handler = app.handlers.open(&settings.entry.handler, &settings.entry.settings)?;
+            let handler = settings.open(app).await?;
             let wanted = range.map(|(first, last)| ByteRange::FromTo(first, last));
             let body = handler.fetch(receipt, wanted, &Value::Object(document.public())).await?;
             Ok(body.stream.map_err(std::io::Error::other).boxed())

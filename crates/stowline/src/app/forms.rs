@@ -32,7 +32,12 @@ pub const SIP_CREDENTIAL: FormName = FormName(8);
 /// `PUT …/faxboxes`.
 pub const FAXBOX: FormName = FormName(9);
 
-const SOURCES: [&str; 10] = [
+/// `PUT …/storage/oauth/apps`.
+pub const OAUTH_APP: FormName = FormName(10);
+/// `PUT …/storage/oauth/consents`.
+pub const OAUTH_CONSENT: FormName = FormName(11);
+
+const SOURCES: [&str; 12] = [
     include_str!("../../schemas/accounts.json"),
     include_str!("../../schemas/users.json"),
     include_str!("../../schemas/vmboxes.json"),
@@ -43,6 +48,8 @@ const SOURCES: [&str; 10] = [
     include_str!("../../schemas/ingest_keys.json"),
     include_str!("../../schemas/sip_credentials.json"),
     include_str!("../../schemas/faxboxes.json"),
+    include_str!("../../schemas/oauth_apps.json"),
+    include_str!("../../schemas/oauth_consents.json"),
 ];
 
 /// The compiled schemas.

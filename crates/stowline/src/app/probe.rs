@@ -12,8 +12,9 @@ use serde_json::{Map, Value, json};
 
 use tokio::time::Instant;
 
-use super::App;
+use super::oauth::{self, Owner};
 use super::storage_documents::Scope;
+use super::{App, Error};
 use crate::time;
 
 /// How long a destination may take in all. An unreachable one is answered well before.
@@ -113,7 +114,10 @@ async fn attempt(app: &App, scope: &Scope, entry: &HandlerConfig, request_id: &s
         at: time::moment(time::now(), None),
     };
     let place = location(&entry.handler, &entry.settings, &Map::new(), &document, &name).map_err(Fault::Destination)?;
-    let handler = app.handlers.open(&entry.handler, &entry.settings).map_err(Fault::Destination)?;
+    let handler = oauth::open(app, entry, &Owner::of(scope)).await.map_err(|error| match error {
+        Error::Destination(error) => Fault::Destination(error),
+        _ => Fault::Unfit("the consents cannot be read now"),
+    })?;
     let payload = Payload::bytes(content.clone(), "text/plain");
     let key = PutKey {
         generation: token.clone(),

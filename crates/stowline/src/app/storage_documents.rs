@@ -9,6 +9,7 @@
 use plan::{AccountId, Database, HandlerConfig, HandlerId, PlanId, StorageDocument, UserId, merge};
 use serde_json::{Map, Value, json};
 
+use super::oauth::{self, Owner};
 use super::pages::{Ask, Page};
 use super::{App, Error, accounts, pages, retirement, secrets};
 use crate::time;
@@ -219,6 +220,7 @@ pub async fn forget_account(app: &App, account: &AccountId) -> Result<(), Error>
         }
     }
     discard(app, &Scope::Account(account.clone()).retired_id()?).await?;
+    oauth::forget(app, &Owner::Account(account.clone())).await?;
     app.dataplans.forget(&Scope::Account(account.clone()));
     // What waits for a handler that is gone is parked at its next attempt: now.
     app.journal.redrive(account.as_ref(), None).await.map_err(|error| Error::unavailable("journal", error))?;
@@ -235,6 +237,7 @@ pub async fn forget_user(app: &App, account: &AccountId, user: &UserId) -> Resul
         discard(app, &scope.doc_id()?).await?;
     }
     discard(app, &scope.retired_id()?).await?;
+    oauth::forget(app, &Owner::of(&scope)).await?;
     app.dataplans.forget(&scope);
     Ok(())
 }

@@ -22,7 +22,7 @@ async fn attempt(app: &App, delete: &DeleteAttachment) -> Result<Outcome, Error>
             "the handler that holds the object is gone: put it back, or remove the object by hand",
         ));
     };
-    let handler = app.handlers.open(&settings.entry.handler, &settings.entry.settings)?;
+    let handler = settings.open(app).await?;
     handler.delete(receipt).await?;
     Ok(Outcome::Done)
 }

@@ -20,7 +20,10 @@ pub(super) async fn run(app: &App, job: &Job, put: PutAttachment) -> Outcome {
                 account.id = %put.account, handler.id = %put.handler_id, handler.kind = %put.handler,
                 attempt = job.attempts + 1, error = %error, "a delivery failed and waits"
             );
-            handler_errors::note(app, job, &put, &error).await;
+            // That a consent is gone was said when it was found out.
+            if error.kind() != ErrorKind::Revoked || error.exchange().is_some() {
+                handler_errors::note(app, job, &put, &error).await;
+            }
             if error.kind() == ErrorKind::Mismatch && job.attempts >= MISMATCHES && mismatched(job) {
                 return park("mismatch", error.to_string());
             }
@@ -62,7 +65,7 @@ async fn attempt(app: &App, job: &Job, put: &PutAttachment) -> Result<Outcome, E
             "the handler that this was routed to is gone: put it back, or POST {\"action\": \"reroute\"} to send it by today's plan",
         ));
     };
-    let handler = app.handlers.open(&settings.entry.handler, &settings.entry.settings)?;
+    let handler = settings.open(app).await?;
     let payload = payload(app, put)?;
     let mut key = PutKey {
         generation: put.generation.clone(),

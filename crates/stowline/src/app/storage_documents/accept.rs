@@ -4,7 +4,7 @@ use plan::{Dataplan, Layer, Level, Lock, PlanId, StorageDocument, Violations, ch
 use serde_json::{Map, Value};
 
 use super::{Scope, Stored};
-use crate::app::{App, Error, accounts, dataplans, forms, secrets};
+use crate::app::{App, Error, accounts, dataplans, forms, oauth, secrets};
 
 /// Makes a document of what was sent, or says all that is wrong with it.
 pub(super) async fn accept(
@@ -38,6 +38,9 @@ pub(super) async fn accept(
     let was = before.as_ref().and_then(|before| before.plan_id.as_ref());
     held(&inherited, was, typed.plan_id.as_ref(), from_above, &mut violations);
     link(app, scope, &typed, &mut violations).await?;
+    let known = |id: &plan::HandlerId| before.as_ref().and_then(|before| before.attachments.get(id));
+    let changed = typed.attachments.iter().filter(|(id, entry)| known(id) != Some(*entry));
+    oauth::check(app, scope, changed, &mut violations).await?;
     if !violations.is_empty() {
         return Err(Error::Invalid(violations));
     }
