@@ -35,6 +35,7 @@ pub mod file_names;
 pub mod forms;
 pub mod greetings;
 pub mod handler_errors;
+pub mod health;
 pub mod ingest;
 pub mod ingest_keys;
 pub mod knocks;
@@ -89,6 +90,8 @@ pub struct App {
     pub schemas: Schemas,
     /// The schemas of accounts, users and mailboxes, compiled.
     pub forms: forms::Forms,
+    /// How handlers did lately.
+    pub health: health::Health,
     /// Merged plans, by account and owner.
     pub dataplans: dataplans::Dataplans,
     /// Lets one change of the account tree happen at a time.

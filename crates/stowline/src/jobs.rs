@@ -189,13 +189,36 @@ pub struct Runner {
 impl delivery::Runner for Runner {
     async fn run(&self, job: &Job) -> Outcome {
         match Payload::read(job) {
-            Ok(Payload::Put(put)) => put_attachment::run(&self.app, job, put).await,
-            Ok(Payload::Delete(delete)) => delete_attachment::run(&self.app, delete).await,
+            Ok(Payload::Put(put)) => {
+                let (account, handler) = (put.account.clone(), put.handler_id.clone());
+                self.note(&account, &handler, put_attachment::run(&self.app, job, put).await)
+            }
+            Ok(Payload::Delete(delete)) => {
+                let (account, handler) = (delete.account.clone(), delete.handler_id.clone());
+                self.note(&account, &handler, delete_attachment::run(&self.app, delete).await)
+            }
             Ok(Payload::Keep(_)) => Outcome::Done,
             Err(error) => park("unreadable", error.to_string()),
         }
     }
 }
+
+impl Runner {
+    /// Takes note of how an attempt ended.
+    fn note(&self, account: &AccountId, handler: &HandlerId, outcome: Outcome) -> Outcome {
+        let error = match &outcome {
+            Outcome::Done => None,
+            // A fault of ours says nothing of the handler.
+            Outcome::Postpone { error, .. } if error.code == OUT_OF_ORDER => return outcome,
+            Outcome::Postpone { error, .. } | Outcome::Park { error } | Outcome::Hold { error } => Some(error.clone()),
+        };
+        self.app.health.note(account, handler, error);
+        outcome
+    }
+}
+
+/// Something of ours, and not the destination, kept an attempt from being made.
+const OUT_OF_ORDER: &str = "store_unavailable";
 
 fn park(code: &str, message: impl Into<String>) -> Outcome {
     Outcome::Park { error: fault(code, message) }

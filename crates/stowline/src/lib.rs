@@ -172,8 +172,7 @@ fn open(config: Config) -> anyhow::Result<App> {
         outbound::Client::with_resolvers(Arc::new(policy), timeouts, &config.egress.resolvers).map_err(described)?;
     let schemas = plan::schema::Schemas::new(attachments::schemas().iter().map(|(name, schema)| (*name, schema)))
         .map_err(described)?;
-    let grants =
-        app::oauth::grants::Grants::new(documents.clone(), keys.clone(), client.clone(), config.oauth.clone());
+    let grants = app::oauth::grants::Grants::new(documents.clone(), keys.clone(), client.clone(), config.oauth.clone());
     let ways = attachments::Ways { client, grants: Arc::new(grants.clone()) };
     Ok(App {
         node: node(&keys),
@@ -184,6 +183,7 @@ fn open(config: Config) -> anyhow::Result<App> {
         kept: Arc::new(kept),
         handlers: attachments::Pool::new(ways),
         grants,
+        health: app::health::Health::default(),
         schemas,
         forms: app::forms::Forms::compile()?,
         dataplans: app::dataplans::Dataplans::default(),

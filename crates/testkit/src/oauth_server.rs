@@ -37,6 +37,10 @@ struct State {
     given: u64,
     lifetime: Option<u64>,
     rotates: bool,
+    /// A refresh token that was used is good until its successor is.
+    patient: bool,
+    /// Of each refresh token that took another's place, the other.
+    successors: BTreeMap<String, String>,
     access: BTreeSet<String>,
     refresh: BTreeSet<String>,
     /// The challenge and the address that a code belongs to.
@@ -114,6 +118,12 @@ impl OAuthServer {
     /// From now on each use of a refresh token ends it and gives another.
     pub fn rotate(&self) {
         lock(&self.tokens.0).rotates = true;
+    }
+
+    /// As [`rotate`](Self::rotate), but a refresh token ends only when the one that took its place is used, as some providers have it.
+    pub fn rotate_patiently(&self) {
+        let mut state = lock(&self.tokens.0);
+        (state.rotates, state.patient) = (true, true);
     }
 
     /// Ends all access tokens.
@@ -196,9 +206,17 @@ fn token(tokens: &Tokens, asked: &BTreeMap<String, String>) -> Result<Response<B
             if !state.refresh.contains(get("refresh_token")) {
                 return refused("invalid_grant", "Token has been expired or revoked.");
             }
+            if let Some(before) = state.successors.remove(get("refresh_token")) {
+                state.refresh.remove(&before);
+            }
             if state.rotates {
-                state.refresh.remove(get("refresh_token"));
-                refresh = Some(state.next("refresh"));
+                let next = state.next("refresh");
+                if state.patient {
+                    state.successors.insert(next.clone(), get("refresh_token").to_owned());
+                } else {
+                    state.refresh.remove(get("refresh_token"));
+                }
+                refresh = Some(next);
             }
         }
         "client_credentials" => {}

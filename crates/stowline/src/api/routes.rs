@@ -182,6 +182,7 @@ pub const ROUTES: &[Route] = routes! {
     Get    "accounts/{account}/storage/deliveries" StorageChange deliveries::list;
     Post   "accounts/{account}/storage/deliveries" StorageChange deliveries::act;
 
+    Get    "accounts/{account}/storage/health" StorageChange storage::health::read;
     Get    "accounts/{account}/storage/usage" StorageChange storage::usage;
     Get    "accounts/{account}/storage/audit" StorageChange audit::list;
     Get    "accounts/{account}/storage/explain" StorageRead storage::explain::explain;

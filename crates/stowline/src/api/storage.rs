@@ -17,6 +17,7 @@ use crate::app::switches::{self, Switch};
 use crate::app::{App, Error, secrets, usage as counted, users};
 
 pub mod explain;
+pub mod health;
 pub mod oauth;
 pub mod retired;
 

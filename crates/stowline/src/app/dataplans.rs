@@ -9,8 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use plan::{AccountId, Dataplan, HandlerConfig, HandlerId, Layer, Level, PlanId, StorageDocument};
 
-use super::storage_documents::{self, Scope, plan_of};
 use super::oauth::{self, Owner};
+use super::storage_documents::{self, Scope, plan_of};
 use super::{App, Error, accounts, retirement};
 
 /// The most merged plans that are kept. Beyond it all are forgotten and come back as they are asked for.

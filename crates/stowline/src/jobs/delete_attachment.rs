@@ -2,14 +2,14 @@
 
 use delivery::Outcome;
 
-use super::{DeleteAttachment, failed, park, postpone};
+use super::{DeleteAttachment, OUT_OF_ORDER, failed, park, postpone};
 use crate::app::{App, Error, dataplans};
 
 pub(super) async fn run(app: &App, delete: DeleteAttachment) -> Outcome {
     match attempt(app, &delete).await {
         Ok(outcome) => outcome,
         Err(Error::Destination(error)) => failed(&error),
-        Err(error) => postpone("unavailable", error.to_string()),
+        Err(error) => postpone(OUT_OF_ORDER, error.to_string()),
     }
 }
 

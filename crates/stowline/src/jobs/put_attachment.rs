@@ -4,7 +4,7 @@ use attachments::{ErrorKind, Handler, Payload, PutKey};
 use delivery::{Job, Outcome};
 use serde_json::Value;
 
-use super::{PutAttachment, failed, park, postpone};
+use super::{OUT_OF_ORDER, PutAttachment, failed, park, postpone};
 use crate::app::attachment::{Area, Place, attachment_of, files, note_stored};
 use crate::app::{App, Error, dataplans, discard, handler_errors};
 use plan::Database;
@@ -29,7 +29,7 @@ pub(super) async fn run(app: &App, job: &Job, put: PutAttachment) -> Outcome {
             }
             failed(&error)
         }
-        Err(error) => postpone("unavailable", error.to_string()),
+        Err(error) => postpone(OUT_OF_ORDER, error.to_string()),
     }
 }
 

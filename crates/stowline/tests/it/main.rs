@@ -20,6 +20,7 @@ mod ingest;
 mod inside;
 mod levels;
 mod malformed;
+mod oauth;
 mod powercut;
 mod program;
 mod recordings;

@@ -115,7 +115,7 @@ async fn the_key_lies_beside_the_data_folder_and_without_it_nothing_starts() {
 }
 
 /// `stowline keys rotate` on the data folder of a program.
-fn rotate(platform: &Platform) -> std::process::Output {
+pub fn rotate(platform: &Platform) -> std::process::Output {
     let program = &platform.program;
     let mut command = std::process::Command::new(program.binary());
     command.args(["keys", "rotate", "--data-dir"]).arg(program.data_dir()).output().unwrap()

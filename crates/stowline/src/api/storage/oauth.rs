@@ -167,7 +167,10 @@ pub async fn callback(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
 /// Nothing runs in the page, nothing is loaded by it, nobody else learns of its address.
 const HEADERS: [(&str, &str); 6] = [
     ("content-type", "text/html; charset=utf-8"),
-    ("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"),
+    (
+        "content-security-policy",
+        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
+    ),
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
     ("referrer-policy", "no-referrer"),

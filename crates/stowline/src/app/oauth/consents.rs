@@ -99,9 +99,15 @@ impl Consent {
 
 /// Who consents, for the document.
 pub(super) fn by(caller: &Caller) -> Value {
-    json!({
+    let mut by = json!({
         "account_id": caller.account.id.as_ref(), "user_id": caller.user.as_ref().map(|user| user.id.as_ref()),
-    })
+    });
+    if let Some(behind) = &caller.behind {
+        by["behind"] = json!({
+            "account_id": behind.account.as_ref(), "user_id": behind.user.as_ref().map(|user| user.as_ref()),
+        });
+    }
+    by
 }
 
 /// The application, when the owner may consent to it.

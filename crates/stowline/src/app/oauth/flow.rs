@@ -15,7 +15,7 @@ use super::consents::{self, Consent, Given};
 use super::providers::{Asking, Provider, listed as scopes_of};
 use super::{OWNER, Owner, apps, owner_of, system_auth};
 use crate::app::audit::{self, Deed, End};
-use crate::app::auth::Caller;
+use crate::app::auth::{Behind, Caller};
 use crate::app::users::{self, User};
 use crate::app::{App, Error, accounts};
 use crate::time;
@@ -271,7 +271,7 @@ impl Beginning {
                 Some(user.ok_or(Failed::Forbidden)?)
             }
         };
-        let caller = Caller { account, user };
+        let caller = Caller { account, user, behind: self.behind() };
         let may = match &self.owner {
             Owner::System => caller.is_super_admin(),
             Owner::Account(id) | Owner::User(id, _) => {
@@ -281,6 +281,14 @@ impl Beginning {
             }
         };
         if may { Ok(caller) } else { Err(Failed::Forbidden) }
+    }
+
+    /// Who acted for them at the beginning.
+    fn behind(&self) -> Option<Box<Behind>> {
+        let behind = self.by.get("behind")?;
+        let text = |name: &str| behind.get(name).and_then(Value::as_str);
+        let account = AccountId::parse(text("account_id")?).ok()?;
+        Some(Box::new(Behind { account, user: text("user_id").and_then(|id| UserId::parse(id).ok()) }))
     }
 
     async fn finish(self, app: &App, code: Result<Secret, &str>, caller: &Caller) -> Result<Consent, Failed> {
@@ -317,7 +325,12 @@ impl Beginning {
 
 fn refused(provider: Provider, refusal: &Refusal) -> Failed {
     let code = refusal.code.clone().filter(|word| is_word(word));
-    tracing::warn!(provider = provider.word(), http.status = refusal.status.as_u16(), error.code = code, "a code was refused");
+    tracing::warn!(
+        provider = provider.word(),
+        http.status = refusal.status.as_u16(),
+        error.code = code,
+        "a code was refused"
+    );
     Failed::Refused(provider, code)
 }
 

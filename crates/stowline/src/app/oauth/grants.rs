@@ -105,13 +105,7 @@ impl Inner {
         self.documents.get(&system_auth(), id).await.map_err(unavailable)
     }
 
-    async fn give(
-        &self,
-        id: &DocId,
-        scope: &str,
-        spent: Option<&Token>,
-        asked: Instant,
-    ) -> Result<Token, TokenError> {
+    async fn give(&self, id: &DocId, scope: &str, spent: Option<&Token>, asked: Instant) -> Result<Token, TokenError> {
         let desk = self.desk(id);
         let mut desk = desk.lock().await;
         let document = self.find(id).await?.ok_or(TokenError::Unknown)?;

@@ -62,9 +62,7 @@ impl Provider {
     pub fn scopes(self, handler: Option<&str>) -> Option<&'static [&'static str]> {
         match (self, handler) {
             (Self::Google, None | Some("google_drive")) => Some(&["https://www.googleapis.com/auth/drive.file"]),
-            (Self::Google, Some("google_storage")) => {
-                Some(&["https://www.googleapis.com/auth/devstorage.read_write"])
-            }
+            (Self::Google, Some("google_storage")) => Some(&["https://www.googleapis.com/auth/devstorage.read_write"]),
             (Self::Dropbox, None | Some("dropbox")) => {
                 Some(&["files.content.write", "files.content.read", "files.metadata.read"])
             }
@@ -151,7 +149,8 @@ mod tests {
         };
         let google = Provider::Google.consent_url(&config, &asking(None)).unwrap().to_string();
         assert!(google.starts_with("https://accounts.google.com/"), "{google}");
-        for part in ["client_id=id%26x", "scope=a+b+c", "access_type=offline", "code_challenge_method=S256", "state=st"] {
+        for part in ["client_id=id%26x", "scope=a+b+c", "access_type=offline", "code_challenge_method=S256", "state=st"]
+        {
             assert!(google.contains(part), "{part} in {google}");
         }
         assert!(!google.contains(pkce.verifier.reveal()));

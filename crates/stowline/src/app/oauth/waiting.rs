@@ -51,7 +51,8 @@ async fn scopes(app: &App, owner: &Owner) -> Result<Vec<Scope>, Error> {
 
 /// The handlers of a document that name it, those that were retired included.
 async fn naming(app: &App, scope: &Scope, id: &str) -> Result<Vec<HandlerId>, Error> {
-    let names = |settings: &serde_json::Map<String, Value>| super::named(settings).is_some_and(|(_, named)| named == id);
+    let names =
+        |settings: &serde_json::Map<String, Value>| super::named(settings).is_some_and(|(_, named)| named == id);
     let mut found = Vec::new();
     if let Some(stored) = documents::find(app, scope).await? {
         let all = entries(&stored.public).filter_map(|(id, entry)| configured(id, entry));
