@@ -1,9 +1,9 @@
 //! Each kind of drive by the API: a recording goes there, comes back, and is removed.
 
 use serde_json::json;
-use testkit::{Dropbox, GoogleDrive, OAuthServer, OneDrive, VOICEMAIL_WAV};
+use testkit::{Dropbox, GcsServer, GoogleDrive, OAuthServer, OneDrive, VOICEMAIL_WAV};
 
-use super::{config, consent, register};
+use super::{config, consent, document, register};
 use crate::fixture::{HANDLER, Platform, until};
 
 /// A drive: what it is called here, who lets in, where it is, and its files.
@@ -71,4 +71,37 @@ async fn onedrive_is_let_in_by_a_consent() {
     let files = || fake.files();
     walk(&Drive { kind: "onedrive", provider: "microsoft", tokens: fake.tokens(), url: fake.url(), files: &files })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn google_storage_is_let_in_by_a_consent_and_by_an_application_that_signs() {
+    let Some(server) = GcsServer::start() else { return };
+    server.bucket("recordings");
+    let mut settings = server.settings("recordings");
+    let key_file = settings.as_object_mut().unwrap().remove("service_account").unwrap();
+    let base = settings["base_url"].as_str().unwrap().to_owned();
+    let platform = Platform::with(&config(server.tokens(), &base)).await;
+    let (master, api, storage) = (&platform.master.api, &platform.tenant.api, platform.storage());
+    register(master, server.tokens(), "/v2/storage", "google").await;
+    let given = consent(api, &storage, "google", "handler=google_storage").await;
+    settings["oauth_doc_id"] = json!(given);
+    api.put(&storage, &document("google_storage", &settings)).await.expect_status(201);
+    let mailbox = platform.mailbox().await;
+    platform.voicemail(&mailbox).await;
+    platform.until_delivered().await;
+    assert_eq!(server.objects("recordings").len(), 1);
+    // For the whole platform: a service account, which an application holds.
+    let signs = json!({"data": {"provider": "google", "service_account": key_file}});
+    let made = master.put("/v2/storage/oauth/apps", &signs).await.expect_status(201).data();
+    assert!(made.get("service_account").is_none(), "{made}");
+    settings.as_object_mut().unwrap().remove("oauth_doc_id");
+    settings["oauth_app_id"] = made["id"].clone();
+    // An account has no use of it.
+    api.patch(&storage, &document("google_storage", &settings)).await.expect_status(400);
+    api.delete(&storage).await.expect_status(200);
+    master.put("/v2/storage", &document("google_storage", &settings)).await.expect_status(201);
+    platform.voicemail(&mailbox).await;
+    platform.until_delivered().await;
+    assert_eq!(server.objects("recordings").len(), 2);
+    assert!(server.tokens().granted().iter().any(|grant| grant.ends_with(":jwt-bearer")));
 }
