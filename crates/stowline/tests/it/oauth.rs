@@ -69,7 +69,8 @@ async fn consent(api: &Api, storage: &str, provider: &str, query: &str) -> Strin
     let page = come_back(&say_yes(&start(api, storage, provider, query).await).await, 200).await;
     let all = api.get(&format!("{storage}/oauth/consents")).await.expect_status(200).data();
     let newest = all.as_array().unwrap().iter().find(|row| page.contains(row["id"].as_str().unwrap()));
-    newest.unwrap_or_else(|| panic!("{page} names none of {all}"))["id"].as_str().unwrap().to_owned()
+    assert!(newest.is_some(), "{page} names none of {all}");
+    newest.unwrap()["id"].as_str().unwrap().to_owned()
 }
 
 /// A document that sends voicemail to a handler.
@@ -85,7 +86,8 @@ async fn health(platform: &Platform) -> Value {
     let answer = platform.tenant.api.get(&format!("{}/health", platform.storage())).await.expect_status(200);
     let rows = answer.data();
     let row = rows.as_array().unwrap().iter().find(|row| row["handler_id"] == HANDLER);
-    row.unwrap_or_else(|| panic!("{rows}")).clone()
+    assert!(row.is_some(), "{rows}");
+    row.unwrap().clone()
 }
 
 /// A tenant whose voicemail goes to a folder of a drive; the consent, and the path of a mailbox.
