@@ -273,6 +273,9 @@ fn fields_schema(fields: &[(&str, &str, bool)]) -> Value {
 }
 
 fn responses(route: &Route) -> Value {
+    if route.path.ends_with("/callback") {
+        return for_people();
+    }
     let mut content =
         Map::from_iter([("application/json".to_owned(), json!({"schema": {"$ref": "#/components/schemas/envelope"}}))]);
     if may_be_bytes(route) {
@@ -299,6 +302,19 @@ fn responses(route: &Route) -> Value {
     }
     responses.insert("default".into(), json!({"$ref": "#/components/responses/error"}));
     Value::Object(responses)
+}
+
+/// What a browser is shown.
+fn for_people() -> Value {
+    let page = json!({"schema": {"type": "string"}});
+    let error = json!({"schema": {"$ref": "#/components/schemas/error"}});
+    json!({
+        "200": {"description": "A page that says what was connected", "content": {"text/html": page}},
+        "default": {
+            "description": "A page that says what went wrong; no page where there were too many requests",
+            "content": {"text/html": page, "application/json": error},
+        },
+    })
 }
 
 fn envelope() -> Value {
