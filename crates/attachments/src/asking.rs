@@ -98,6 +98,12 @@ impl Answer {
         Ok(serde_json::from_slice(&body).unwrap_or_default())
     }
 
+    /// The answer's text.
+    pub(crate) async fn bytes(self) -> Result<Bytes, Error> {
+        let Self { operation, url, response } = self;
+        response.bytes(ANSWER).await.map_err(|error| Error::on_the_way(operation, &url, error))
+    }
+
     /// Reads what is left of an answer whose text says nothing to us, which frees its connection.
     pub(crate) async fn pass(self) {
         let _ = self.response.bytes(ANSWER).await;

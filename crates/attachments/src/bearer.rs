@@ -40,6 +40,14 @@ impl Bearer {
         Self { client: ways.client.clone(), access, scope }
     }
 
+    /// The service account, where there is one.
+    pub(crate) fn account(&self) -> Option<&ServiceAccount> {
+        match &self.access {
+            Access::Account { account, .. } => Some(account),
+            Access::Consent { .. } => None,
+        }
+    }
+
     async fn token(&self, operation: Operation, spent: Option<&Token>) -> Result<Token, Error> {
         let token = match &self.access {
             Access::Consent { grants, id } => grants.token(id, self.scope, spent).await,

@@ -18,6 +18,7 @@
 //!
 //! Used by the use cases of the program; knows no accounts, no plans beyond identifiers, no queue.
 
+mod amazon;
 mod asking;
 mod bearer;
 mod body;
@@ -28,6 +29,7 @@ pub mod layers;
 mod location;
 mod payload;
 mod pool;
+mod presigned;
 mod receipt;
 mod registry;
 mod settings;
@@ -35,6 +37,7 @@ mod unfinished;
 mod ways;
 mod xml;
 
+pub use amazon::{Amazon, Issued, Keys, Machine};
 pub use body::{Body, ByteRange};
 pub use error::{Advice, Error, ErrorKind, Exchange, Operation};
 pub use location::{Arg, Document, Field, Location, Moment, asks_when, location};
@@ -46,6 +49,7 @@ pub use ways::{Grants, NoGrants, TokenError, Ways};
 
 use async_trait::async_trait;
 use serde_json::Value;
+use url::Url;
 
 /// A place that keeps bytes, with the settings it was opened with. Each sentence here is a test of the conformance suite.
 #[async_trait]
@@ -95,6 +99,19 @@ pub trait Handler: std::fmt::Debug + Send + Sync {
     ///
     /// [`Error`], with what the place said; [`ErrorKind::Rejected`] where the place removes nothing at all.
     async fn delete(&self, receipt: &Receipt) -> Result<(), Error>;
+
+    /// A URL by which whoever has it may read what a receipt stands for, for about a minute; it says the receipt's media type and this
+    /// `Content-Disposition`.
+    ///
+    /// * `None` unless the settings want it (`redirect_reads`) and the place has such URLs.
+    /// * Nothing in it lets in for longer, or to anything else.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] when it cannot be made. Whether the object is there is not looked at.
+    async fn presign(&self, _receipt: &Receipt, _disposition: &str) -> Result<Option<Url>, Error> {
+        Ok(None)
+    }
 
     /// Whether doing a put twice may leave two objects, or the later one.
     fn at_least_once(&self) -> bool {

@@ -40,7 +40,7 @@ const KINDS: &[Kind] = &[
         open: s3::open,
         destination: s3::destination,
         default_fields: database_then_id_and_attachment,
-        secrets: &["key", "secret"],
+        secrets: &["key", "secret", "session_token"],
     },
     Kind {
         name: "http",
@@ -201,6 +201,13 @@ mod tests {
             ("s3", json!({"bucket": "short", "key": "k", "secret": "s"}), "bucket minLength"),
             ("s3", json!({"bucket": "with blank", "key": "k", "secret": "s"}), "bucket pattern"),
             ("s3", json!({"bucket": "recordings", "secret": "s"}), "key required"),
+            ("s3", json!({"bucket": "recordings", "key": "k"}), "secret required"),
+            ("s3", json!({"bucket": "recordings", "role_arn": "admin"}), "role_arn pattern"),
+            (
+                "s3",
+                json!({"bucket": "recordings", "key": "k", "secret": "s", "object_lock_mode": "SOFT"}),
+                "object_lock_mode enum",
+            ),
             ("s3", json!({"bucket": "recordings", "key": "k", "secret": "s", "scheme": "ftp"}), "scheme enum"),
             ("s3", json!({"bucket": "recordings", "key": "k", "secret": "s", "port": 0}), "port minimum"),
             ("google_drive", json!({"folder_id": "x"}), "oauth_doc_id required"),

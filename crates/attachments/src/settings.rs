@@ -63,6 +63,11 @@ impl<'a> Settings<'a> {
         self.get(name).map(|value| read(value).ok_or_else(|| wrong(name, "is not a port"))).transpose()
     }
 
+    pub(crate) fn number(self, name: &str) -> Result<Option<u64>, Error> {
+        let read = |value: &Value| value.as_u64().ok_or_else(|| wrong(name, "is no number"));
+        self.get(name).map(read).transpose()
+    }
+
     pub(crate) fn flag(self, name: &str) -> Result<bool, Error> {
         Ok(self.choice(name)?.unwrap_or(false))
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use outbound::oauth::{Refusal, Token};
 
+use crate::amazon::Amazon;
 use crate::error::{Error, ErrorKind, Operation};
 
 /// The ways out.
@@ -17,11 +18,13 @@ pub struct Ways {
     pub client: outbound::Client,
     /// Who gives access tokens.
     pub grants: Arc<dyn Grants>,
+    /// Who we are at Amazon.
+    pub amazon: Arc<Amazon>,
 }
 
 impl From<outbound::Client> for Ways {
     fn from(client: outbound::Client) -> Self {
-        Self { client, grants: Arc::new(NoGrants) }
+        Self { client, grants: Arc::new(NoGrants), amazon: Arc::default() }
     }
 }
 

@@ -15,7 +15,17 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// The fields of the root.
     pub(crate) fn read(body: &[u8]) -> Self {
+        Self::fields(body, false)
+    }
+
+    /// All fields, wherever they stand; of several of one name the first.
+    pub(crate) fn leaves(body: &[u8]) -> Self {
+        Self::fields(body, true)
+    }
+
+    fn fields(body: &[u8], anywhere: bool) -> Self {
         let mut answer = Self::default();
         let Ok(text) = std::str::from_utf8(body) else { return answer };
         let mut reader = Reader::from_str(text);
@@ -41,7 +51,7 @@ impl Answer {
                 }
                 Ok(Event::End(_)) => {
                     let name = path.pop();
-                    if let (Some(name), 1) = (name, path.len()) {
+                    if let Some(name) = name.filter(|_| anywhere || path.len() == 1) {
                         answer.fields.entry(name).or_insert_with(|| std::mem::take(&mut value));
                     }
                     value.clear();
@@ -52,7 +62,7 @@ impl Answer {
         }
     }
 
-    /// The text of a field of the root, when it has one.
+    /// The text of a field, when it has one.
     pub(crate) fn get(&self, field: &str) -> Option<&str> {
         self.fields.get(field).map(|text| text.trim()).filter(|text| !text.is_empty())
     }

@@ -14,6 +14,7 @@ pub mod cdrs;
 pub mod delivery;
 pub mod deposits;
 pub mod echo;
+pub mod handlers;
 pub mod ingest;
 pub mod load;
 pub mod machine;
@@ -32,8 +33,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// The benchmarks by name, in the order in which they run.
-pub const NAMES: [&str; 10] =
-    ["deposits", "delivery", "memory", "routes", "ingest", "cdrs", "calls", "api", "tenants", "accounts"];
+pub const NAMES: [&str; 11] =
+    ["deposits", "delivery", "handlers", "memory", "routes", "ingest", "cdrs", "calls", "api", "tenants", "accounts"];
 
 /// Where and how the benchmarks run.
 #[derive(Debug)]
@@ -69,6 +70,7 @@ impl Bench {
         let outcome = match name {
             "deposits" => deposits::run(self, &room).await,
             "delivery" => delivery::run(self, &room).await,
+            "handlers" => handlers::run(self, &room).await,
             "memory" => memory::run(self, &room).await,
             "routes" => routes::run(self),
             "accounts" => accounts::run(self, &room).await,

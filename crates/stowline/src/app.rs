@@ -38,6 +38,7 @@ pub mod handler_errors;
 pub mod health;
 pub mod ingest;
 pub mod ingest_keys;
+pub mod issued;
 pub mod knocks;
 pub mod mailboxes;
 pub mod media_types;

@@ -35,6 +35,7 @@ pub struct Config {
     pub delivery: Delivery,
     pub spool: Spool,
     pub egress: Egress,
+    pub aws: Aws,
     pub ingest: Ingest,
     pub sip: Sip,
     pub voicemail: Voicemail,
@@ -137,6 +138,18 @@ pub struct Ingest {
     pub store_proxy_username: String,
     pub store_proxy_password: Secret,
     pub store_proxy_acl: Vec<ipnet::IpNet>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents every option, once")]
+pub struct Aws {
+    pub access_key_id: String,
+    pub secret_access_key: Secret,
+    pub principal: String,
+    pub sts_url: String,
+    pub instance_roles: bool,
+    pub metadata_url: String,
 }
 
 /// A secret in the configuration. It does not print.

@@ -3,15 +3,17 @@
 //! The program alone knows HTTP, configuration and all the other crates. [`Server::start`] is the wiring, one page, in order; `app` holds
 //! the use cases, `api` puts them on the wire, `jobs` carries out what was promised, `sup` is the operator's door.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use attachments::{Amazon, Keys, Machine, Ways};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use url::Url;
 
 pub mod api;
 pub mod app;
@@ -173,7 +175,7 @@ fn open(config: Config) -> anyhow::Result<App> {
     let schemas = plan::schema::Schemas::new(attachments::schemas().iter().map(|(name, schema)| (*name, schema)))
         .map_err(described)?;
     let grants = app::oauth::grants::Grants::new(documents.clone(), keys.clone(), client.clone(), config.oauth.clone());
-    let ways = attachments::Ways { client, grants: Arc::new(grants.clone()) };
+    let ways = Ways { client, grants: Arc::new(grants.clone()), amazon: Arc::new(amazon(&config.aws)?) };
     Ok(App {
         node: node(&keys),
         keys,
@@ -195,6 +197,31 @@ fn open(config: Config) -> anyhow::Result<App> {
         revoked: app::tokens::Revoked::default(),
         config,
     })
+}
+
+/// Who we are at Amazon.
+fn amazon(config: &config::Aws) -> anyhow::Result<Amazon> {
+    let url = |text: &str| Url::parse(text).with_context(|| format!("aws: {text:?} is no URL"));
+    let keys = match (config.access_key_id.as_str(), config.secret_access_key.expose()) {
+        ("", "") => None,
+        ("", _) | (_, "") => anyhow::bail!("aws.access_key_id and aws.secret_access_key go together"),
+        (key, secret) => {
+            Some(Keys { key: outbound::Secret::new(key), secret: outbound::Secret::new(secret), session: None })
+        }
+    };
+    let machine = match config.instance_roles {
+        false => None,
+        true => {
+            let url = url(&config.metadata_url)?;
+            let address = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok());
+            let address = address.context("aws.metadata_url has no address of the machine's own network")?;
+            // A way of its own, which leads nowhere else; the tenants' handlers do not get there by it.
+            let policy = outbound::Policy::new(vec![address.into()]);
+            Some(Machine { client: outbound::Client::new(Arc::new(policy)).map_err(described)?, url })
+        }
+    };
+    let token_service = Some(config.sts_url.as_str()).filter(|text| !text.is_empty()).map(url).transpose()?;
+    Ok(Amazon { keys, token_service, machine })
 }
 
 /// Carries the causes of an error into its text: `anyhow` shows them only where it built the chain itself.

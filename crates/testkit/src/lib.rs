@@ -1,6 +1,7 @@
 //! Test equipment: stores that speak the wire, a proxy that breaks it, and the real program under observation.
 //!
 //! * [`S3Server`]: a real S3-compatible server in process; it refuses wrong signatures and digests.
+//! * [`AmazonServer`]: roles that can be taken on at Amazon, and the metadata of a machine.
 //! * [`AzureServer`]: Microsoft's emulator of Azure Blob Storage, where it is installed.
 //! * [`GcsServer`]: an emulator of Google Cloud Storage, where it is installed.
 //! * [`GoogleDrive`], [`Dropbox`], [`OneDrive`]: fakes of the drives of persons.
@@ -25,6 +26,7 @@
 
 pub mod powercut;
 
+mod amazon_server;
 mod answers;
 mod api;
 mod azure_server;
@@ -48,6 +50,7 @@ mod served;
 mod servers;
 mod wire;
 
+pub use amazon_server::AmazonServer;
 pub use api::{Answer, Api, multipart_body};
 pub use azure_server::AzureServer;
 pub use dns_server::DnsServer;

@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use outbound::Body as Sent;
 use serde_json::{Map, Value};
+use url::Url;
 
 use self::wire::{Ask, Container, Wire};
 use crate::Handler;
@@ -23,6 +24,7 @@ use crate::error::{Error, ErrorKind, Operation};
 use crate::location::Location;
 use crate::payload::{Payload, PutKey};
 use crate::receipt::{Assurance, Receipt};
+use crate::settings::Settings;
 use crate::ways::Ways;
 
 mod blocks;
@@ -43,7 +45,8 @@ const DIGEST: HeaderName = HeaderName::from_static("x-ms-meta-stowline_sha256");
 
 /// Opens a container. Asks nobody.
 pub(crate) fn open(settings: &Map<String, Value>, ways: &Ways) -> Result<Arc<dyn Handler>, Error> {
-    Ok(Arc::new(Azure { wire: Wire::open(settings, ways.client.clone())? }))
+    let redirects = Settings(settings).flag("redirect_reads")?;
+    Ok(Arc::new(Azure { wire: Wire::open(settings, ways.client.clone())?, redirects }))
 }
 
 /// Where the container is; whatever the settings are, never a credential.
@@ -53,6 +56,7 @@ pub(crate) fn destination(settings: &Map<String, Value>) -> String {
 
 struct Azure {
     wire: Wire,
+    redirects: bool,
 }
 
 impl std::fmt::Debug for Azure {
@@ -80,6 +84,13 @@ impl Handler for Azure {
 
     async fn fetch(&self, receipt: &Receipt, range: Option<ByteRange>, _: &Value) -> Result<Body, Error> {
         self.get(name(&receipt.location)?, range, receipt.length).await?.body(range, receipt.length)
+    }
+
+    async fn presign(&self, receipt: &Receipt, disposition: &str) -> Result<Option<Url>, Error> {
+        match self.redirects {
+            true => self.wire.presign(name(&receipt.location)?, disposition, &receipt.content_type),
+            false => Ok(None),
+        }
     }
 
     async fn delete(&self, receipt: &Receipt) -> Result<(), Error> {

@@ -7,6 +7,7 @@
 //! Who lets us in: a service account's key file in the settings, or a consent that is kept elsewhere and named by its id.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use base64::Engine;
@@ -29,6 +30,8 @@ use crate::payload::{Payload, PutKey};
 use crate::receipt::{Assurance, Receipt};
 use crate::settings::{Settings, wrong};
 use crate::ways::Ways;
+
+mod signed;
 
 /// A payload up to this is read into memory once.
 const IN_MEMORY: u64 = 1 << 20;
@@ -53,7 +56,8 @@ pub(crate) fn open(settings: &Map<String, Value>, ways: &Ways) -> Result<Arc<dyn
         (None, [Some(id), None] | [None, Some(id)]) => Bearer::by_consent(ways, id, SCOPE),
         _ => return Err(wrong("oauth_doc_id", "or oauth_app_id or service_account is needed, and one of them only")),
     };
-    Ok(Arc::new(GoogleStorage { bearer, bucket }))
+    let redirects = settings.flag("redirect_reads")?;
+    Ok(Arc::new(GoogleStorage { bearer, bucket, redirects }))
 }
 
 /// Where the bucket is; whatever the settings are, never a credential.
@@ -86,6 +90,12 @@ impl Bucket {
         url(format!("{}/storage/v1/b/{}/o/{name}{query}", self.root, self.name))
     }
 
+    /// Where an object lies for who has a signature instead of a token.
+    fn path(&self, name: &str) -> Result<Url, Error> {
+        let name = utf8_percent_encode(name, PART).to_string().replace("%2F", "/");
+        url(format!("{}/{}/{name}", self.root, self.name))
+    }
+
     fn upload(&self, kind: &str, name: &str) -> Result<Url, Error> {
         let name = utf8_percent_encode(name, PART);
         let root = format!("{}/upload/storage/v1/b/{}/o", self.root, self.name);
@@ -101,6 +111,7 @@ fn url(text: String) -> Result<Url, Error> {
 struct GoogleStorage {
     bearer: Bearer,
     bucket: Bucket,
+    redirects: bool,
 }
 
 impl std::fmt::Debug for GoogleStorage {
@@ -133,6 +144,13 @@ impl Handler for GoogleStorage {
             request
         };
         self.ask(Operation::Fetch, &request).await?.body(range, receipt.length)
+    }
+
+    async fn presign(&self, receipt: &Receipt, disposition: &str) -> Result<Option<Url>, Error> {
+        // A consent signs nothing.
+        let Some(account) = self.bearer.account().filter(|_| self.redirects) else { return Ok(None) };
+        let object = self.bucket.path(name(&receipt.location)?)?;
+        signed::url(account, object, disposition, &receipt.content_type, SystemTime::now()).map(Some)
     }
 
     async fn delete(&self, receipt: &Receipt) -> Result<(), Error> {

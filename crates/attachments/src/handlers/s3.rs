@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use base64::Engine;
@@ -16,15 +17,19 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::TryStreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value};
+use url::Url;
 
 use self::endpoint::Endpoint;
 use self::evidence::is_md5;
 use self::wire::{Ask, Told, Wire};
+use self::wishes::Wishes;
 use crate::Handler;
+use crate::amazon::Access;
 use crate::body::{Body, ByteRange, content_range};
 use crate::error::{Error, ErrorKind, Operation};
 use crate::location::Location;
 use crate::payload::{Payload, PutKey};
+use crate::presigned;
 use crate::receipt::{Assurance, Receipt};
 use crate::settings::Settings;
 use crate::ways::Ways;
@@ -33,6 +38,7 @@ mod endpoint;
 mod evidence;
 mod parts;
 mod wire;
+mod wishes;
 
 /// A payload up to this is read into memory once; a larger one is streamed from its file.
 const IN_MEMORY: u64 = 1 << 20;
@@ -46,10 +52,12 @@ const CHECKSUM: HeaderName = HeaderName::from_static("x-amz-checksum-sha256");
 /// Opens a bucket. Asks nobody.
 pub(crate) fn open(settings: &Map<String, Value>, ways: &Ways) -> Result<Arc<dyn Handler>, Error> {
     let endpoint = Endpoint::read(settings)?;
-    let settings = Settings(settings);
-    let wire = Wire::new(ways.client.clone(), endpoint, settings.secret("key")?, settings.secret("secret")?);
+    let access = Access::read(settings, &ways.amazon)?;
+    let wire = Wire::new(ways.client.clone(), endpoint, access, ways.amazon.clone());
     Ok(Arc::new(S3(Arc::new(Bucket {
         wire,
+        wishes: Wishes::read(Settings(settings))?,
+        redirects: Settings(settings).flag("redirect_reads")?,
         knows_no_conditions: AtomicBool::new(false),
         takes_no_checksums: AtomicBool::new(false),
     }))))
@@ -64,6 +72,8 @@ struct S3(Arc<Bucket>);
 
 struct Bucket {
     wire: Wire,
+    wishes: Wishes,
+    redirects: bool,
     knows_no_conditions: AtomicBool,
     takes_no_checksums: AtomicBool,
 }
@@ -115,6 +125,17 @@ impl Handler for S3 {
             (None, Some(range)) => whole.cut(range, receipt.length),
             (None, None) => Ok(whole),
         }
+    }
+
+    async fn presign(&self, receipt: &Receipt, disposition: &str) -> Result<Option<Url>, Error> {
+        if !self.0.redirects {
+            return Ok(None);
+        }
+        let query = presigned::query(&[
+            ("response-content-disposition", disposition),
+            ("response-content-type", &receipt.content_type),
+        ]);
+        self.0.wire.presign(key(&receipt.location)?, &query, presigned::GOOD_FOR).await.map(Some)
     }
 
     async fn delete(&self, receipt: &Receipt) -> Result<(), Error> {
@@ -222,6 +243,9 @@ impl Bucket {
     async fn send_whole(&self, key: &str, payload: &Payload, body: &Once, form: Form) -> Result<Told, Error> {
         let mut ask = Ask::new(Operation::Put, Method::PUT, key);
         ask.headers = self.object_headers(payload);
+        if self.wishes.lock() && !form.checksum {
+            ask.headers.extend(content_md5(&payload.md5().await.map_err(unreadable)?));
+        }
         if form.condition {
             ask.headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
         }
@@ -250,8 +274,15 @@ impl Bucket {
         headers
             .insert(header::CONTENT_TYPE, content_type.unwrap_or(HeaderValue::from_static("application/octet-stream")));
         headers.extend(HeaderValue::from_str(&hex::encode(payload.sha256)).ok().map(|digest| (DIGEST, digest)));
+        headers.extend(self.wishes.headers(SystemTime::now()));
         headers
     }
+}
+
+/// The digest that a bucket wants to see of what it locks.
+fn content_md5(md5: &[u8]) -> Option<(HeaderName, HeaderValue)> {
+    let value = HeaderValue::from_str(&STANDARD.encode(md5)).ok()?;
+    Some((HeaderName::from_static("content-md5"), value))
 }
 
 /// What a put asks for beside storing its bytes.

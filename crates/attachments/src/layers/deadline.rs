@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio::time::Instant;
+use url::Url;
 
 use crate::Handler;
 use crate::body::{Body, ByteRange};
@@ -74,6 +75,11 @@ impl Handler for Deadline {
     async fn delete(&self, receipt: &Receipt) -> Result<(), Error> {
         let done = tokio::time::timeout(self.still, self.inner.delete(receipt)).await;
         done.map_err(|_| stalled(Operation::Delete))?
+    }
+
+    async fn presign(&self, receipt: &Receipt, disposition: &str) -> Result<Option<Url>, Error> {
+        let done = tokio::time::timeout(self.still, self.inner.presign(receipt, disposition)).await;
+        done.map_err(|_| stalled(Operation::Fetch))?
     }
 
     fn at_least_once(&self) -> bool {

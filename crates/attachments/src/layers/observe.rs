@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use serde_json::Value;
+use url::Url;
 
 use crate::Handler;
 use crate::body::{Body, ByteRange};
@@ -70,6 +71,10 @@ impl Handler for Observe {
     async fn delete(&self, receipt: &Receipt) -> Result<(), Error> {
         let began = Instant::now();
         self.note(Operation::Delete, began, self.inner.delete(receipt).await)
+    }
+
+    async fn presign(&self, receipt: &Receipt, disposition: &str) -> Result<Option<Url>, Error> {
+        self.inner.presign(receipt, disposition).await
     }
 
     fn at_least_once(&self) -> bool {

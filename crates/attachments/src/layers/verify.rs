@@ -8,6 +8,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use url::Url;
 
 use crate::Handler;
 use crate::body::{Body, ByteRange};
@@ -55,6 +56,10 @@ impl Handler for Verify {
 
     async fn delete(&self, receipt: &Receipt) -> Result<(), Error> {
         self.inner.delete(receipt).await
+    }
+
+    async fn presign(&self, receipt: &Receipt, disposition: &str) -> Result<Option<Url>, Error> {
+        self.inner.presign(receipt, disposition).await
     }
 
     fn at_least_once(&self) -> bool {

@@ -278,7 +278,7 @@ pub fn client(idle: Duration) -> Client {
 
 /// The ways out of such a client, with all consents.
 pub fn ways(client: Client) -> Ways {
-    Ways { client, grants: Arc::new(drives::Consents) }
+    Ways { grants: Arc::new(drives::Consents), ..client.into() }
 }
 
 pub fn pool() -> Pool {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use testkit::{Fault, HttpStore};
 
-use crate::fixture::{BUCKET, Fixture, S3, key, noise, object, open, place, pool};
+use crate::fixture::{BUCKET, Fixture, S3, all, key, noise, object, open, place, pool};
 
 const MEGABYTE: usize = 1 << 20;
 
@@ -31,6 +31,45 @@ fn peak() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+}
+
+/// Begins to look for the most anew.
+fn forget_peak() {
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+}
+
+/// Kinds whose servers are processes of their own: what grows in this one is ours.
+const APART: [&str; 6] = ["filesystem", "webdav", "sftp", "ftp", "azure", "google_storage"];
+
+#[tokio::test]
+async fn memory_does_not_grow_with_what_is_put_and_fetched() {
+    const SIZE: usize = 72;
+    let folder = tempfile::tempdir().unwrap();
+    let payload = file(folder.path(), SIZE);
+    for fixture in all().into_iter().filter(|fixture| APART.contains(&fixture.kind())) {
+        let name = fixture.name();
+        let place = place(fixture.kind(), &fixture.settings(), "d1", "call.wav");
+        let handler = open(fixture.as_ref());
+        forget_peak();
+        let before = peak();
+        let receipt = handler.put(&place, &payload, &key("d1", "call.wav")).await.unwrap();
+        let put = peak().saturating_sub(before);
+        forget_peak();
+        let before = peak();
+        let (mut digest, mut length) = (Sha256::new(), 0);
+        let mut body = handler.fetch(&receipt, None, &Value::Null).await.unwrap();
+        while let Some(piece) = futures_util::StreamExt::next(&mut body.stream).await {
+            let piece = piece.unwrap();
+            length += piece.len();
+            digest.update(&piece);
+        }
+        let fetched = peak().saturating_sub(before);
+        assert_eq!((length, hex::encode(digest.finalize())), (SIZE * MEGABYTE, receipt.sha256.clone()), "{name}");
+        for (what, grown) in [("put", put), ("fetch", fetched)] {
+            assert!(grown < SIZE / 2 * MEGABYTE, "{name}: {} MB more for a {what} of {SIZE}", grown / MEGABYTE);
+        }
+        handler.delete(&receipt).await.unwrap();
+    }
 }
 
 #[tokio::test]

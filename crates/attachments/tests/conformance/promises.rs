@@ -194,3 +194,51 @@ async fn who_is_refused_hears_the_destinations_own_words() {
         assert!(!format!("{error} {error:?} {handler:?}").contains(SECRET), "{error:?}");
     }
 }
+
+#[tokio::test]
+async fn a_presigned_url_lets_in_for_a_while_where_settings_want_it() {
+    let mut signing = BTreeSet::new();
+    for fixture in all() {
+        let (name, bytes) = (fixture.name(), noise(5_000));
+        let receipt = put(fixture.as_ref(), "d 1", &bytes).await.unwrap();
+        let disposition = "attachment; filename=a.wav";
+        assert_eq!(
+            open(fixture.as_ref()).presign(&receipt, disposition).await.unwrap(),
+            None,
+            "{name}: nobody asked for one"
+        );
+        let mut settings = fixture.settings();
+        settings.insert("redirect_reads".into(), true.into());
+        let Some(url) = open_with(fixture.as_ref(), &settings).presign(&receipt, disposition).await.unwrap() else {
+            continue;
+        };
+        signing.insert(fixture.kind());
+        assert!(
+            !url.as_str().contains(SECRET) && url.username().is_empty() && url.password().is_none(),
+            "{name}: {url}"
+        );
+        for said in ["audio%2Fwav", "attachment%3B%20filename%3Da.wav"] {
+            assert!(url.query().unwrap().contains(said), "{name}: {url}");
+        }
+        let path_and_query = |url: &url::Url| format!("{}?{}", url.path(), url.query().unwrap());
+        let anybody = testkit::Api::new(&url.origin().ascii_serialization());
+        let read = anybody.get(&path_and_query(&url)).await.expect_status(200);
+        assert!(read.body == bytes, "{name}");
+        // Whoever changes what was signed is not let in. The emulator of Google's lets in everybody.
+        if name != "google_storage" {
+            let other = url.as_str().replace("audio%2Fwav", "text%2Fhtml").parse().unwrap();
+            assert_eq!(anybody.get(&path_and_query(&other)).await.status, 403, "{name}");
+        }
+        if name == "azure" {
+            assert_eq!(read.headers["content-disposition"], disposition);
+            // A signature that was lent to us is not lent on.
+            settings.remove("key");
+            settings.insert("sas_token".into(), "sv=1&sig=hunter2".into());
+            assert_eq!(open_with(fixture.as_ref(), &settings).presign(&receipt, disposition).await.unwrap(), None);
+        }
+    }
+    assert!(
+        signing.contains("s3") && signing.is_subset(&BTreeSet::from(["s3", "azure", "google_storage"])),
+        "{signing:?}"
+    );
+}

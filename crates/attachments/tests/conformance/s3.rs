@@ -1,11 +1,11 @@
 //! What is promised of `s3` alone.
 
-use attachments::{Assurance, ErrorKind, Handler, Receipt};
+use attachments::{Assurance, ErrorKind, Handler, Payload, Receipt};
 use bytes::Bytes;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use testkit::{Fault, S3Server};
 
-use crate::fixture::{ACCOUNT, BUCKET, Fixture, S3, audio, key, noise, open, place, pool, read};
+use crate::fixture::{ACCOUNT, BUCKET, Fixture, S3, audio, key, noise, object, open, place, pool, read};
 
 async fn put(handler: &dyn Handler, id: &str, bytes: &Bytes) -> Result<Receipt, attachments::Error> {
     let place = place("s3", &Map::new(), id, "message.wav");
@@ -171,4 +171,48 @@ async fn a_rotated_key_opens_what_an_old_one_stored() {
     let Value::Object(settings) = rotated.settings(BUCKET) else { panic!("settings") };
     let handler = pool().open("s3", &settings).unwrap();
     assert_eq!(read(handler.fetch(&receipt, None, &Value::Null).await.unwrap()).await.unwrap(), noise(100));
+}
+
+#[tokio::test]
+async fn what_is_wished_of_objects_is_said_signed_when_they_begin() {
+    let s3 = S3::start();
+    let mut settings = s3.settings();
+    let wishes = json!({
+        "server_side_encryption": "aws:kms", "kms_key_id": "k1", "storage_class": "REDUCED_REDUNDANCY", "tags": {"kind": "call recording"},
+        "object_lock_mode": "GOVERNANCE", "object_lock_days": 30, "object_lock_legal_hold": true,
+    });
+    settings.extend(object(wishes));
+    let handler = pool().open("s3", &settings).unwrap();
+    for (name, length) in [("small.wav", 5_000), ("large.wav", 20 << 20)] {
+        let payload = Payload::bytes(noise(length), "audio/wav");
+        handler.put(&place("s3", &settings, "d1", name), &payload, &key("d1", name)).await.unwrap();
+    }
+    let seen = s3.server.faults().seen();
+    let begun: Vec<_> = seen
+        .iter()
+        .filter(|seen| (seen.method == "PUT" && seen.query.is_empty()) || seen.query == "uploads=")
+        .collect();
+    assert_eq!(begun.len(), 2);
+    for request in begun {
+        let signed = request.headers["authorization"].to_str().unwrap();
+        for (header, value) in [
+            ("x-amz-server-side-encryption", "aws:kms"),
+            ("x-amz-server-side-encryption-aws-kms-key-id", "k1"),
+            ("x-amz-storage-class", "REDUCED_REDUNDANCY"),
+            ("x-amz-tagging", "kind=call+recording"),
+            ("x-amz-object-lock-mode", "GOVERNANCE"),
+            ("x-amz-object-lock-legal-hold", "ON"),
+        ] {
+            assert_eq!(request.headers[header], value, "{}", request.method);
+            assert!(signed.contains(header), "{signed}");
+        }
+        let until = request.headers["x-amz-object-lock-retain-until-date"].to_str().unwrap();
+        assert!(until.starts_with("20") && until.ends_with('Z') && until.len() == 20, "{until}");
+    }
+    // What locks wants a digest of every part, and hears no wishes with it.
+    let parts: Vec<_> = seen.iter().filter(|seen| seen.query.starts_with("partNumber=")).collect();
+    assert_eq!(parts.len(), 3);
+    for part in parts {
+        assert!(part.headers.contains_key("content-md5") && !part.headers.contains_key("x-amz-storage-class"));
+    }
 }

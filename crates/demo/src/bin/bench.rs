@@ -8,12 +8,12 @@ use std::process::{Command, ExitCode};
 use stowline_demo::bench::{Bench, NAMES, echo, machine, receiver, report};
 use stowline_demo::binary;
 
-/// Measures deposits, delivery, memory, routes, ingest, call records, calls, tenants in trouble and a million accounts, each beside a yardstick in the same run, and writes docs/performance.md
+/// Measures deposits, delivery, handlers, memory, routes, ingest, call records, calls, tenants in trouble and a million accounts, each beside a yardstick in the same run, and writes docs/performance.md
 /// and docs/performance.json. Takes some minutes and about 40 GiB of disk; nothing else should run meanwhile.
 #[derive(Debug, Parser)]
 #[command(name = "cargo bench-all --")]
 struct Options {
-    /// Only this one: deposits, delivery, memory, routes, ingest, cdrs, calls, api, tenants or accounts (may be given several times)
+    /// Only this one: deposits, delivery, handlers, memory, routes, ingest, cdrs, calls, api, tenants or accounts (may be given several times)
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Small and short, to see that everything works: prints the table and writes no file

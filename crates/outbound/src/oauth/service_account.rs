@@ -79,6 +79,24 @@ impl ServiceAccount {
         ring::signature::KeyPair::public_key(&self.key).as_ref().to_vec()
     }
 
+    /// Who signs.
+    #[must_use]
+    pub fn email(&self) -> &str {
+        &self.email
+    }
+
+    /// Signs a text (RSA with SHA-256).
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] when the key does not sign.
+    pub fn sign(&self, text: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut signature = vec![0; self.key.public().modulus_len()];
+        let signed = self.key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), text, &mut signature);
+        signed.map_err(|_| Error::new(ErrorKind::Other, "the text cannot be signed"))?;
+        Ok(signature)
+    }
+
     fn assertion(&self, scope: &str) -> Result<String, Error> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let mut head = json!({"alg": "RS256", "typ": "JWT"});
@@ -90,10 +108,7 @@ impl ServiceAccount {
         });
         let encoded = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
         let text = format!("{}.{}", encoded(&head), encoded(&claims));
-        let mut signature = vec![0; self.key.public().modulus_len()];
-        let signed = self.key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), text.as_bytes(), &mut signature);
-        signed.map_err(|_| Error::new(ErrorKind::Other, "the assertion cannot be signed"))?;
-        Ok(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature)))
+        Ok(format!("{text}.{}", URL_SAFE_NO_PAD.encode(self.sign(text.as_bytes())?)))
     }
 }
 

@@ -4,9 +4,11 @@ use attachments::ByteRange;
 use axum::body::Body;
 use axum::response::Response;
 use http::header::{
-    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, IF_RANGE, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName,
+    IF_RANGE, LOCATION, RANGE,
 };
 use http::{HeaderValue, StatusCode};
+use url::Url;
 
 use super::Call;
 use crate::app::fetch::Served;
@@ -37,6 +39,15 @@ pub fn response(served: Served, disposition: String) -> Response {
             response.headers_mut().insert(name, value);
         }
     }
+    response
+}
+
+/// Sends the reader to where the bytes are. The address is good for a short while, so nobody keeps it.
+pub fn elsewhere(url: &Url) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::FOUND;
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().extend(HeaderValue::from_str(url.as_str()).ok().map(|url| (LOCATION, url)));
     response
 }
 

@@ -52,13 +52,16 @@ pub async fn download(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     if call.has(&pages.generation) {
         return Ok(Reply::NotModified(pages.generation));
     }
-    let range = super::download::range(&call, &pages.generation);
-    let served = fetch::fetch(&app, &account.id, &fax.document.database, &fax.id, &name, range).await?;
     let kind = if call.query("disposition") == Some("inline") { "inline" } else { "attachment" };
     let (at, _) = time::local(fax.timestamp(), fax.timezone(account), "%Y-%m-%d_%H-%M-%S");
     let extension =
         media_types::extension_in(name.as_ref()).map(|extension| format!(".{extension}")).unwrap_or_default();
     let disposition = format!("{kind}; filename=fax_document_{at}{extension}");
+    if let Some(url) = fetch::presigned(&app, &account.id, &fax.document, &pages, &disposition).await? {
+        return Ok(Reply::Raw(super::download::elsewhere(&url)));
+    }
+    let range = super::download::range(&call, &pages.generation);
+    let served = fetch::fetch(&app, &account.id, &fax.document.database, &fax.id, &name, range).await?;
     Ok(Reply::Raw(super::download::response(served, disposition)))
 }
 

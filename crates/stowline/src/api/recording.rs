@@ -73,11 +73,15 @@ async fn download(
     if call.has(&audio.generation) {
         return Ok(Reply::NotModified(audio.generation.clone()));
     }
+    let kind = if call.is_true("inline") == Some(true) { "inline" } else { "attachment" };
+    let disposition = file_names::disposition(kind, name.as_ref());
+    if let Some(url) = fetch::presigned(app, &call.account()?.id, &recording.document, audio, &disposition).await? {
+        return Ok(Reply::Raw(download::elsewhere(&url)));
+    }
     let range = download::range(call, &audio.generation);
     let database = &recording.document.database;
     let served = fetch::fetch(app, &call.account()?.id, database, &recording.id, name, range).await?;
-    let kind = if call.is_true("inline") == Some(true) { "inline" } else { "attachment" };
-    Ok(Reply::Raw(download::response(served, file_names::disposition(kind, name.as_ref()))))
+    Ok(Reply::Raw(download::response(served, disposition)))
 }
 
 /// `PATCH …/recordings/{recording}`: what the account wants to remember of it, under `user_metadata`. Nothing else of it changes.

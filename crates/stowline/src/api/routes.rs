@@ -187,6 +187,7 @@ pub const ROUTES: &[Route] = routes! {
     Get    "accounts/{account}/storage/audit" StorageChange audit::list;
     Get    "accounts/{account}/storage/explain" StorageRead storage::explain::explain;
     Post   "accounts/{account}/storage/dry_run" StorageChange storage::explain::dry_run;
+    Get    "accounts/{account}/storage/external_id" StorageChange storage::external_id;
     Get    "accounts/{account}/storage/retired" StorageChange storage::retired::list;
     Delete "accounts/{account}/storage/retired/{retired}" StorageChange storage::retired::erase;
     Get    "accounts/{account}/storage/plans" PlansRead storage::list;

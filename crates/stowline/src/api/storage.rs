@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use plan::{PlanId, UserId};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::account::deleted;
 use super::error::Fault;
@@ -14,7 +14,7 @@ use super::list::{self, Paging};
 use super::{Call, Reply};
 use crate::app::storage_documents::{self as documents, Scope, Stored, Wish};
 use crate::app::switches::{self, Switch};
-use crate::app::{App, Error, secrets, usage as counted, users};
+use crate::app::{App, Error, issued, secrets, usage as counted, users};
 
 pub mod explain;
 pub mod health;
@@ -167,4 +167,12 @@ pub async fn usage(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     on(&app).await?;
     let span = list::span(&app, &call)?;
     Ok(Reply::ok(counted::usage(&app, call.account()?, span).await?))
+}
+
+/// `GET …/external_id`: what a role at Amazon has to trust, for an account to name it in its documents.
+pub async fn external_id(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
+    let scope = scope(&app, &call).await?;
+    let issued = issued::of(&app, &scope).await?;
+    let principal = Some(&app.config.aws.principal).filter(|principal| !principal.is_empty());
+    Ok(Reply::ok(json!({"external_id": issued.external_id, "principal": principal})))
 }

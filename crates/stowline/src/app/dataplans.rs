@@ -11,7 +11,7 @@ use plan::{AccountId, Dataplan, HandlerConfig, HandlerId, Layer, Level, PlanId, 
 
 use super::oauth::{self, Owner};
 use super::storage_documents::{self, Scope, plan_of};
-use super::{App, Error, accounts, retirement};
+use super::{App, Error, accounts, issued, retirement};
 
 /// The most merged plans that are kept. Beyond it all are forgotten and come back as they are asked for.
 const KEPT: usize = 200_000;
@@ -213,7 +213,10 @@ async fn higher(
     }
     if let Some(id) = plan {
         match plan_of(app, account, id).await? {
-            Some((_, stored)) => layers.push(Layer { level: Level::Plan, document: typed(stored)? }),
+            Some((scope, stored)) => {
+                let document = issued::document(app, &scope, typed(stored)?).await?;
+                layers.push(Layer { level: Level::Plan, document });
+            }
             None => tracing::warn!(account.id = %account.id, plan.id = %id, "the account links to a plan that is gone"),
         }
     }
@@ -238,7 +241,8 @@ async fn layers(app: &App, account: &AccountId, owner: Option<&str>) -> Result<(
 }
 
 async fn document(app: &App, scope: &Scope) -> Result<Option<Arc<StorageDocument>>, Error> {
-    storage_documents::find(app, scope).await?.map(typed).transpose()
+    let Some(stored) = storage_documents::find(app, scope).await? else { return Ok(None) };
+    issued::document(app, scope, typed(stored)?).await.map(Some)
 }
 
 fn typed(stored: storage_documents::Stored) -> Result<Arc<StorageDocument>, Error> {

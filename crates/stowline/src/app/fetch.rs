@@ -11,6 +11,7 @@ use plan::{AccountId, AttachmentName, Database, DocId};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
+use url::Url;
 
 use super::attachment::{Area, Attachment, Place, attachment_of, files};
 use super::{App, Error, dataplans};
@@ -63,6 +64,30 @@ pub async fn fetch(
             }
         }
     }
+}
+
+/// Where the bytes of an attachment may be read without us, for a short while: only when they lie nowhere else, and the handler's settings say
+/// that readers are sent there.
+///
+/// # Errors
+/// As [`fetch`].
+pub async fn presigned(
+    app: &App,
+    account: &AccountId,
+    document: &Document,
+    attachment: &Attachment,
+    disposition: &str,
+) -> Result<Option<Url>, Error> {
+    let Place::Stored { receipt, handler_id, owner, file: None } = &attachment.place else { return Ok(None) };
+    let settings = dataplans::settings(app, account, owner.as_deref(), handler_id, &receipt.destination).await?;
+    let Some(entry) =
+        settings.map(|settings| settings.entry).filter(|entry| entry.settings.contains_key("redirect_reads"))
+    else {
+        return Ok(None);
+    };
+    let handler = app.handlers.open(&entry.handler, &entry.settings)?;
+    tracing::debug!(document.id = %document.id, "a reader is sent to the destination");
+    Ok(handler.presign(receipt, disposition).await?)
 }
 
 type Bytestream = BoxStream<'static, Result<Bytes, std::io::Error>>;

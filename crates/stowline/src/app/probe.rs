@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::oauth::{self, Owner};
 use super::storage_documents::Scope;
-use super::{App, Error};
+use super::{App, Error, issued};
 use crate::time;
 
 /// How long a destination may take in all. An unreachable one is answered well before.
@@ -114,7 +114,9 @@ async fn attempt(app: &App, scope: &Scope, entry: &HandlerConfig, request_id: &s
         at: time::moment(time::now(), None),
     };
     let place = location(&entry.handler, &entry.settings, &Map::new(), &document, &name).map_err(Fault::Destination)?;
-    let handler = oauth::open(app, entry, &Owner::of(scope)).await.map_err(|error| match error {
+    let unread = |_| Fault::Unfit("the accounts cannot be read now");
+    let entry = issued::entry(app, scope, entry.clone()).await.map_err(unread)?;
+    let handler = oauth::open(app, &entry, &Owner::of(scope)).await.map_err(|error| match error {
         Error::Destination(error) => Fault::Destination(error),
         _ => Fault::Unfit("the consents cannot be read now"),
     })?;

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::storage_documents::{Scope, configured, entries, plan_of, system_data};
-use super::{App, Error, accounts};
+use super::{App, Error, accounts, issued};
 use crate::time;
 use connections::{Change, Document, Draft, ErrorKind};
 
@@ -124,7 +124,9 @@ pub async fn retired(app: &App, scope: &Scope, id: &HandlerId) -> Result<(Vec<Ha
             continue;
         };
         let entry = app.keys.open_sealed(&sealed_place(scope, id.as_ref()), sealed)?;
-        found.extend(configured(id.as_ref(), &entry).map(|(_, entry)| entry));
+        if let Some((_, entry)) = configured(id.as_ref(), &entry) {
+            found.push(issued::entry(app, scope, entry).await?);
+        }
     }
     let plans = kept(&document, PLANS).filter_map(|place| Scope::of_plan(place.as_str()?)).collect();
     Ok((found, plans))

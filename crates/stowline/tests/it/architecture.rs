@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("uploader", &[]),
     ("voice", &[]),
     ("testkit", &[]),
-    ("demo", &["connections", "plan", "sip", "stowline", "testkit", "voice"]),
+    ("demo", &["attachments", "connections", "outbound", "plan", "sip", "stowline", "testkit", "voice"]),
 ];
 
 #[test]

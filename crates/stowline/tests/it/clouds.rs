@@ -56,6 +56,35 @@ async fn walk(
     api.get(&raw).await.expect_status(404);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_are_sent_to_the_bucket_where_its_settings_say_so() {
+    let (server, mut settings) = super::fixture::bucket();
+    settings["redirect_reads"] = true.into();
+    let platform = Platform::start().await;
+    platform.route_voicemail_to(settings).await;
+    let (api, mailbox) = (&platform.tenant.api, platform.mailbox().await);
+    server.faults().rule(|seen| (seen.method == "PUT").then(testkit::Fault::unavailable));
+    let message = platform.voicemail(&mailbox).await;
+    let raw = format!("{mailbox}/messages/{message}/raw");
+    // What is not there yet comes from here.
+    assert!(api.get(&raw).await.expect_status(200).body == VOICEMAIL_WAV);
+    server.faults().heal();
+    platform.until_delivered().await;
+    let before = server.faults().seen().len();
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let url = format!("{}{raw}", platform.program.url());
+    let sent = client.get(url).header("x-auth-token", api.token().unwrap()).send().await.unwrap();
+    assert_eq!((sent.status().as_u16(), sent.headers()["cache-control"].as_bytes()), (302, &b"no-store"[..]));
+    let link = sent.headers()["location"].to_str().unwrap().to_owned();
+    assert!(link.starts_with(&server.url()) && link.contains("X-Amz-Expires=60"), "{link}");
+    assert_eq!(server.faults().seen().len(), before, "nothing was asked for on the reader's behalf");
+    let read = client.get(&link).header("range", "bytes=0-3").send().await.unwrap();
+    assert_eq!((read.status().as_u16(), &read.bytes().await.unwrap()[..]), (206, &b"RIFF"[..]));
+    assert_eq!(client.get(link.replace("X-Amz-Expires=60", "X-Amz-Expires=6000")).send().await.unwrap().status(), 403);
+    // Without a token nobody is sent anywhere.
+    api.anonymous().get(&raw).await.expect_status(401);
+}
+
 fn with(mut settings: Value, name: &str, value: Value) -> Value {
     settings[name] = value;
     settings

@@ -9,6 +9,7 @@ mod locks;
 mod matrix;
 mod operations;
 mod retirement;
+mod roles;
 mod scopes;
 mod trail;
 

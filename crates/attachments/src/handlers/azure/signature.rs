@@ -12,6 +12,7 @@ use sha2::Sha256;
 use url::Url;
 
 use crate::error::{Error, ErrorKind, Operation};
+use crate::presigned;
 use crate::settings::{Settings, wrong};
 
 const DATE: HeaderName = HeaderName::from_static("x-ms-date");
@@ -69,6 +70,30 @@ impl Pass {
             }
         }
         Ok(())
+    }
+}
+
+impl Pass {
+    /// The query that lets in whoever has it to read one blob until `expiry`; none where all we have is what we may not give away.
+    ///
+    /// `resource` is the blob's path after the service, `said` what the answer is to say: its disposition and its media type.
+    pub(super) fn lend(&self, resource: &str, expiry: &str, version: &str, said: (&str, &str)) -> Option<String> {
+        let Self::Key { account, key } = self else { return None };
+        let (disposition, content_type) = said;
+        // Permissions, start, expiry, resource, identifier, address, protocol, version, kind, snapshot, scope, and five headers of the answer.
+        let resource = format!("/blob/{account}/{resource}");
+        let text =
+            ["r", "", expiry, &resource, "", "", "", version, "b", "", "", "", disposition, "", "", content_type];
+        let signature = STANDARD.encode(key.clone().chain_update(text.join("\n")).finalize().into_bytes());
+        Some(presigned::query(&[
+            ("sv", version),
+            ("sr", "b"),
+            ("sp", "r"),
+            ("se", expiry),
+            ("rscd", disposition),
+            ("rsct", content_type),
+            ("sig", &signature),
+        ]))
     }
 }
 

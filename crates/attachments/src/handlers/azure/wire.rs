@@ -1,5 +1,7 @@
 //! One request to a container: its URL, its signature, and its refusal read.
 
+use std::time::SystemTime;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use outbound::{Body, Client, Request};
 use percent_encoding::{AsciiSet, utf8_percent_encode};
@@ -10,11 +12,12 @@ use super::signature::Pass;
 use crate::asking::{Answer, Refusal, ask};
 use crate::error::{Error, ErrorKind, Operation};
 use crate::location::PART;
+use crate::presigned;
 use crate::settings::{Settings, wrong};
 use crate::xml::Answer as Xml;
 
 /// The version of the protocol that we speak.
-const VERSION: HeaderValue = HeaderValue::from_static("2021-12-02");
+const VERSION: &str = "2021-12-02";
 const VERSION_NAME: HeaderName = HeaderName::from_static("x-ms-version");
 /// A slash in a name is one in its URL.
 const NAME: &AsciiSet = &PART.remove(b'/');
@@ -93,12 +96,20 @@ impl Wire {
         &self.container
     }
 
+    /// A URL that lets in whoever has it, for a while.
+    pub(super) fn presign(&self, blob: &str, disposition: &str, content_type: &str) -> Result<Option<Url>, Error> {
+        let resource = format!("{}/{blob}", self.container.name);
+        let expiry = presigned::moment(SystemTime::now() + presigned::GOOD_FOR);
+        let query = self.pass.lend(&resource, &expiry, VERSION, (disposition, content_type));
+        query.map(|query| self.container.url(blob, &query)).transpose()
+    }
+
     /// Asks, and gives back the answer if it is a good one (2xx).
     pub(super) async fn ask(&self, what: Ask<'_>) -> Result<Answer, Error> {
         let url = self.container.url(what.blob, &what.query)?;
         let Ask { operation, method, headers, body, .. } = what;
         let mut request = Request { method, url, headers, body, fresh: false };
-        request.headers.insert(VERSION_NAME, VERSION);
+        request.headers.insert(VERSION_NAME, HeaderValue::from_static(VERSION));
         self.pass.show(&mut request)?;
         ask(&self.client, operation, request).await?.map_err(|refusal| refused(&refusal))
     }

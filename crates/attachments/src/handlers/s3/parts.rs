@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::evidence::{is_encrypted, is_md5};
 use super::wire::Ask;
-use super::{Bucket, Evidence, is_taken, unreadable};
+use super::{Bucket, Evidence, content_md5, is_taken, unreadable};
 use crate::error::{Error, ErrorKind, Operation};
 use crate::location::PART;
 use crate::payload::Payload;
@@ -98,12 +98,15 @@ impl Bucket {
         let query = format!("partNumber={number}&uploadId={}", utf8_percent_encode(upload, PART));
         let body =
             || outbound::Body::Stream { length: range.end - range.start, stream: payload.open(Some(range.clone())) };
-        let ask = Ask {
+        let mut ask = Ask {
             query: Some(&query),
             sha256: &hex::encode(sha256),
             body: &body,
             ..Ask::new(Operation::Put, Method::PUT, key)
         };
+        if self.wishes.lock() {
+            ask.headers.extend(content_md5(&md5));
+        }
         let told = self.wire.ask(&ask).await?;
         let unnamed = || Error::new(Operation::Put, ErrorKind::Mismatch, "the destination gave a part no name");
         let etag = told.header("etag").map(str::to_owned).ok_or_else(unnamed)?;

@@ -1,20 +1,19 @@
 //! One request to a bucket: signed, sent, and its refusal read.
 //!
-//! Two things are put right here and nowhere else: a region that nobody told is found before the first request, and a wrong
-//! one is corrected once by what the server says. Both are kept for as long as the handler is open.
+//! Three things are put right here and nowhere else: a region that nobody told is found before the first request, a wrong one is corrected
+//! once by what the server says, and temporary keys that have ended are renewed. What was found is kept for as long as the handler is open.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use http::{HeaderMap, Method};
 use outbound::{Body, Client, Request, Response};
-use reqsign_aws_v4::{Credential, RequestSigner};
-use reqsign_core::{Context, SignRequest};
 use tokio::sync::OnceCell;
 use url::Url;
 
 use super::endpoint::{DEFAULT_REGION, Endpoint, is_region};
+use crate::amazon::{Access, Amazon, Signing};
 use crate::error::{Error, ErrorKind, Operation};
-use crate::settings::Secret;
 use crate::xml::Answer;
 
 /// Bytes of an answer that are read: enough for any XML that we ask for.
@@ -22,15 +21,14 @@ const ANSWER: usize = 64 << 10;
 /// The digest of an empty body.
 pub(super) const NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
 const BUCKET_REGION: &str = "x-amz-bucket-region";
 
 /// A signed way to one bucket.
 pub(super) struct Wire {
     client: Client,
     endpoint: Endpoint,
-    key: Secret,
-    secret: Secret,
+    access: Access,
+    amazon: Arc<Amazon>,
     region: RwLock<String>,
     found: OnceCell<()>,
 }
@@ -107,6 +105,11 @@ impl Refusal {
             .in_words(code, answer.get("Message").map(str::to_owned))
     }
 
+    /// Whether the keys were good once.
+    fn is_of_ended_keys(&self) -> bool {
+        matches!(Answer::read(&self.body).get("Code"), Some("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired"))
+    }
+
     /// The region that the bucket lies in, where the server says it.
     fn region(&self) -> Option<String> {
         let answer = Answer::read(&self.body);
@@ -119,9 +122,9 @@ fn region_of(headers: &HeaderMap) -> Option<String> {
 }
 
 impl Wire {
-    pub(super) fn new(client: Client, endpoint: Endpoint, key: Secret, secret: Secret) -> Self {
+    pub(super) fn new(client: Client, endpoint: Endpoint, access: Access, amazon: Arc<Amazon>) -> Self {
         let region = endpoint.region().unwrap_or(DEFAULT_REGION).to_owned();
-        Self { client, endpoint, key, secret, region: RwLock::new(region), found: OnceCell::new() }
+        Self { client, endpoint, access, amazon, region: RwLock::new(region), found: OnceCell::new() }
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
@@ -144,10 +147,16 @@ impl Wire {
             self.found.get_or_try_init(|| self.find_region(ask.operation)).await?;
         }
         let region = self.region();
-        let refusal = match self.once(ask, &region, false).await? {
+        let mut refusal = match self.once(ask, &region, false).await? {
             Ok(told) => return Ok(told),
             Err(refusal) => refusal,
         };
+        if refusal.is_of_ended_keys() && self.access.forget().await {
+            refusal = match self.once(ask, &region, true).await? {
+                Ok(told) => return Ok(told),
+                Err(refusal) => refusal,
+            };
+        }
         let redirected = matches!(refusal.status.as_u16(), 301 | 307 | 400 | 403);
         match refusal.region().filter(|other| redirected && *other != region) {
             None => Err(refusal.error()),
@@ -157,6 +166,18 @@ impl Wire {
                 self.once(ask, &other, true).await?.map_err(|refusal| refusal.error())
             }
         }
+    }
+
+    /// A URL that lets in whoever has it, for a while.
+    pub(super) async fn presign(&self, key: &str, query: &str, expires: Duration) -> Result<Url, Error> {
+        let operation = Operation::Fetch;
+        if self.endpoint.has_regions() && self.endpoint.region().is_none() {
+            self.found.get_or_try_init(|| self.find_region(operation)).await?;
+        }
+        let region = self.region();
+        let url = self.endpoint.url(&region, Some(key), Some(query))?;
+        let keys = self.access.keys(&self.amazon, &self.client, operation, &region).await?;
+        Signing { service: "s3", region: &region, keys: &keys, operation }.url(&Method::GET, &url, expires).await
     }
 
     /// Asks where the bucket lies. Whoever is refused is told all the same; who is told nothing stays with the default.
@@ -174,7 +195,9 @@ impl Wire {
 
     async fn once(&self, ask: &Ask<'_>, region: &str, fresh: bool) -> Result<Result<Told, Refusal>, Error> {
         let url = self.endpoint.url(region, ask.key, ask.query)?;
-        let headers = self.signed(ask, &url, region).await?;
+        let keys = self.access.keys(&self.amazon, &self.client, ask.operation, region).await?;
+        let signing = Signing { service: "s3", region, keys: &keys, operation: ask.operation };
+        let headers = signing.headers(&ask.method, &url, ask.headers.clone(), ask.sha256).await?;
         let request = Request { method: ask.method.clone(), url: url.clone(), headers, body: (ask.body)(), fresh };
         let lost = |error| Error::on_the_way(ask.operation, &url, error);
         let response = self.client.send(request).await.map_err(lost)?;
@@ -185,29 +208,6 @@ impl Wire {
         // A refusal whose text does not arrive is a refusal all the same.
         let body = response.bytes(ANSWER).await.unwrap_or_default();
         Ok(Err(Refusal { operation: ask.operation, url, status, headers, body }))
-    }
-
-    async fn signed(&self, ask: &Ask<'_>, url: &Url, region: &str) -> Result<HeaderMap, Error> {
-        let unfit = |source: Box<dyn std::error::Error + Send + Sync>| {
-            Error::new(ask.operation, ErrorKind::Misconfigured, "the request cannot be signed").caused(source)
-        };
-        let (mut parts, ()) = http::Request::new(()).into_parts();
-        parts.method = ask.method.clone();
-        parts.uri = url.as_str().parse::<Uri>().map_err(|error| unfit(error.into()))?;
-        parts.headers = ask.headers.clone();
-        let digest = HeaderValue::from_str(ask.sha256).map_err(|error| unfit(error.into()))?;
-        parts.headers.insert(CONTENT_SHA256, digest);
-        let credential = Credential {
-            access_key_id: self.key.reveal().to_owned(),
-            secret_access_key: self.secret.reveal().to_owned(),
-            ..Credential::default()
-        };
-        let (signer, context) = (RequestSigner::new("s3", region), Context::new());
-        let signing = signer.sign_request(&context, &mut parts, Some(&credential), None);
-        signing.await.map_err(|error| unfit(error.into()))?;
-        // The client writes the same host itself.
-        parts.headers.remove(header::HOST);
-        Ok(parts.headers)
     }
 }
 
@@ -237,8 +237,7 @@ fn kind(status: http::StatusCode, code: Option<&str>) -> ErrorKind {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
+    use http::{HeaderName, HeaderValue};
     use outbound::Policy;
     use testkit::{Fault, S3Server};
 
@@ -251,7 +250,8 @@ mod tests {
         let settings = server.settings("recordings");
         let endpoint = Endpoint::read(settings.as_object().unwrap()).unwrap().with_regions();
         let client = Client::new(Arc::new(Policy::new(vec!["127.0.0.0/8".parse().unwrap()]))).unwrap();
-        let wire = Wire::new(client, endpoint, Secret::new(server.access_key()), Secret::new(server.secret_key()));
+        let access = Access::read(settings.as_object().unwrap(), &Amazon::default()).unwrap();
+        let wire = Wire::new(client, endpoint, access, Arc::default());
         // Nobody there is no answer: it is asked again the next time.
         server.faults().next([Fault::Reset, Fault::Reset]);
         let ask = Ask::new(Operation::Put, Method::PUT, "a");

@@ -26,16 +26,17 @@ pub async fn download(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
         if call.has(&audio.generation) {
             return Ok(Reply::NotModified(audio.generation));
         }
+        let disposition =
+            format!("attachment; filename={}", file_name(&message, mailbox.timezone(account), name.as_ref()));
+        if let Some(url) = fetch::presigned(&app, &account.id, &message.document, &audio, &disposition).await? {
+            return Ok(Reply::Raw(download::elsewhere(&url)));
+        }
         let range = download::range(&call, &audio.generation);
         let database = &message.document.database;
         match fetch::fetch(&app, &account.id, database, &message.id, &name, range).await {
             // It was replaced just now, by audio that has another name.
             Err(Error::NotFound(_)) if missed.as_ref() != Some(&name) => missed = Some(name),
-            served => {
-                let file_name = file_name(&message, mailbox.timezone(account), name.as_ref());
-                let disposition = format!("attachment; filename={file_name}");
-                return Ok(Reply::Raw(download::response(served?, disposition)));
-            }
+            served => return Ok(Reply::Raw(download::response(served?, disposition))),
         }
     }
 }
