@@ -64,6 +64,13 @@ impl Fault {
             };
             return unexpected.iter().map(fault).collect();
         }
+        // Of several ways to be complete the first is the usual one: what it lacks is said.
+        if let Kind::AnyOf { context } = error.kind()
+            && let Some(usual) = context.first()
+            && usual.iter().all(|lack| matches!(lack.kind(), Kind::Required { .. }))
+        {
+            return usual.iter().flat_map(|lack| Self::of(lack, shown, at)).collect();
+        }
         let (code, message, mut extra) = described(error.kind());
         let mut fault = Self { path, code, message, extra: Vec::new(), mending: Mending::Nothing };
         match error.kind() {
