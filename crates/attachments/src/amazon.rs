@@ -117,7 +117,8 @@ impl Access {
         let settings = Settings(all);
         let issued = Issued::read(all);
         let keyed = settings.text("key")?.is_some() || settings.text("secret")?.is_some();
-        for other in ["role_arn", "instance_role"].into_iter().filter(|name| keyed && all.contains_key(*name)) {
+        let other = ["role_arn", "instance_role"].into_iter().find(|name| keyed && all.contains_key(*name));
+        if let Some(other) = other {
             return Err(wrong(other, "stands beside a key: one of them, please"));
         }
         if settings.flag("instance_role")? {
