@@ -80,12 +80,9 @@ pub async fn presigned(
 ) -> Result<Option<Url>, Error> {
     let Place::Stored { receipt, handler_id, owner, file: None } = &attachment.place else { return Ok(None) };
     let settings = dataplans::settings(app, account, owner.as_deref(), handler_id, &receipt.destination).await?;
-    let Some(entry) =
-        settings.map(|settings| settings.entry).filter(|entry| entry.settings.contains_key("redirect_reads"))
-    else {
-        return Ok(None);
-    };
-    let handler = app.handlers.open(&entry.handler, &entry.settings)?;
+    let wanted = |settings: &dataplans::Settings| settings.entry.settings.contains_key("redirect_reads");
+    let Some(settings) = settings.filter(wanted) else { return Ok(None) };
+    let handler = settings.open(app).await?;
     tracing::debug!(document.id = %document.id, "a reader is sent to the destination");
     Ok(handler.presign(receipt, disposition).await?)
 }
