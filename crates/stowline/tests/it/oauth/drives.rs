@@ -1,9 +1,9 @@
 //! Each kind of drive by the API: a recording goes there, comes back, and is removed.
 
 use serde_json::json;
-use testkit::{Dropbox, GcsServer, GoogleDrive, OAuthServer, OneDrive, VOICEMAIL_WAV};
+use testkit::{Api, Dropbox, Fault, GcsServer, GoogleDrive, OAuthServer, OneDrive, VOICEMAIL_WAV};
 
-use super::{config, consent, document, register};
+use super::{beside, config, consent, document, register, tenant_with};
 use crate::fixture::{HANDLER, Platform, until};
 
 /// A drive: what it is called here, who lets in, where it is, and its files.
@@ -104,4 +104,24 @@ async fn google_storage_is_let_in_by_a_consent_and_by_an_application_that_signs(
     platform.until_delivered().await;
     assert_eq!(server.objects("recordings").len(), 2);
     assert!(server.tokens().granted().iter().any(|grant| grant.ends_with(":jwt-bearer")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_whose_answer_was_lost_in_a_kill_is_looked_for_under_its_own_id() {
+    let drive = GoogleDrive::start();
+    let (mut platform, _) = beside(&drive).await;
+    let (_, mailbox) = tenant_with(&platform, &drive).await;
+    let asked = || drive.faults().seen().iter().filter(|seen| seen.path.ends_with("/generateIds")).count();
+    drive.faults().rule(|seen| seen.path.starts_with("/upload/").then_some(Fault::LoseAnswer));
+    platform.voicemail(&mailbox).await;
+    until("it lies in the drive", async || drive.files().len() == 1).await;
+    platform.program.kill9();
+    let asked_before = asked();
+    drive.faults().heal();
+    platform.program.restart();
+    let (api, _) = Api::new(&platform.program.url()).login("Acme", "admin", "sesame-open").await;
+    platform.tenant.api = api;
+    platform.until_delivered().await;
+    assert_eq!(drive.files().len(), 1);
+    assert_eq!(asked(), asked_before, "the second attempt had the id of the first");
 }
