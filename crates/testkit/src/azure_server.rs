@@ -81,13 +81,14 @@ impl AzureServer {
                 .replace("&gt;", ">")
                 .replace("&amp;", "&")
         };
-        names.map(|(name, _)| (plain(name), self.object(container, &plain(name)))).collect()
+        names.filter_map(|(name, _)| Some((plain(name), self.object(container, &plain(name))?))).collect()
     }
 
-    fn object(&self, container: &str, name: &str) -> Bytes {
+    /// A blob's bytes; none where it went since it was listed.
+    fn object(&self, container: &str, name: &str) -> Option<Bytes> {
         let (status, bytes) = self.ask("GET", &path(container, name), Vec::new());
-        assert_eq!(status, 200, "{name}");
-        bytes
+        assert!(matches!(status, 200 | 404), "{status} {name}");
+        (status == 200).then_some(bytes)
     }
 
     /// Replaces a blob.
