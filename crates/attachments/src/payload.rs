@@ -70,14 +70,15 @@ impl Payload {
     #[must_use]
     pub fn bytes(bytes: impl Into<Bytes>, content_type: impl Into<String>) -> Self {
         let bytes = bytes.into();
-        Self {
-            content_type: content_type.into(),
-            length: bytes.len() as u64,
-            sha256: Sha256::digest(&bytes).into(),
-            source: Source::Bytes(bytes),
-            md5: Arc::default(),
-            watch: None,
-        }
+        let sha256 = Sha256::digest(&bytes).into();
+        Self::digested(bytes, content_type, sha256)
+    }
+
+    /// Bytes in memory, whose digest is known already.
+    #[must_use]
+    pub fn digested(bytes: Bytes, content_type: impl Into<String>, sha256: [u8; 32]) -> Self {
+        let (length, source) = (bytes.len() as u64, Source::Bytes(bytes));
+        Self { content_type: content_type.into(), length, sha256, source, md5: Arc::default(), watch: None }
     }
 
     /// The same payload; `watch` is told whenever bytes of it have been read.

@@ -59,3 +59,15 @@ impl From<std::io::Error> for Error {
         }
     }
 }
+
+impl From<appendlog::Error> for Error {
+    fn from(error: appendlog::Error) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        match error {
+            appendlog::Error::Io(cause) if matches!(cause.kind(), StorageFull | QuotaExceeded) => Self::Full,
+            appendlog::Error::Io(cause) => Self::Unavailable(cause),
+            appendlog::Error::Closed => Self::Closed,
+            large @ appendlog::Error::TooLarge(_) => Self::unavailable(large),
+        }
+    }
+}

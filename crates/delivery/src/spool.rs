@@ -1,13 +1,15 @@
-//! The spool: payload files, durable before anybody refers to them.
+//! The spool: payloads, durable before anybody refers to them.
 //!
 //! ```text
-//!   begin ──▶ Partial ──write…──▶ finish ──▶ SealedFile ──publish──▶ file under its own name ──remove──▶ gone
+//!   begin ──▶ Partial ──write…──▶ finish ──▶ SealedFile ──publish──▶ a file under its own name ──remove──▶ gone
 //!                                             it is whole               bytes and name are synced
+//!                                                            small ──▶ a record of the spool's log
 //! ```
 //!
-//! The SHA-256 is computed as the bytes come. Small bodies (up to 256 KiB) stay in memory until they are published: created, written and synced
-//! in one step. Larger ones are written piece by piece under a temporary name, never holding more than two pieces in memory. Bytes and name
-//! are synced side by side, and syncs of the folder are shared by all who publish at the same time.
+//! The SHA-256 is computed as the bytes come. Small bodies (up to 256 KiB) stay in memory until they are published: then they are appended to a log
+//! (`small`), one fsync for all that are published at the same time. Larger ones are written piece by piece under a temporary name, never holding more
+//! than two pieces in memory; bytes and name are synced side by side, and syncs of the folder are shared. A spool for what stays ([`Spool::of_files`])
+//! has no log: there a small body is created, written and synced in one step.
 //!
 //! A failed write or fsync abandons *that* file: it is removed, never synced again, and the caller gets an error. Dropping a [`Partial`] or
 //! a [`SealedFile`] removes its temporary file. Removals are not synced: a file that comes back after a power cut has no job that refers to
@@ -21,16 +23,19 @@
 mod folder;
 mod growing;
 mod partial;
+mod small;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::File;
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use uuid::{Builder, Uuid};
@@ -38,12 +43,15 @@ use uuid::{Builder, Uuid};
 use crate::clock::unix_ms;
 use crate::{BadId, Error};
 use folder::Folder;
+use small::Small;
 
 pub use growing::{Growing, Unfinished};
 pub use partial::{Partial, SealedFile};
 
 /// The end of a temporary file's name.
 const TEMPORARY: &str = ".part";
+/// The folder of the log, within the spool's.
+const LOG: &str = "log";
 
 /// Names a file of a spool: 32 hexadecimal digits that rise with the time of its beginning.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -109,10 +117,20 @@ impl From<FileId> for String {
     }
 }
 
-/// A folder of payload files. Cheap to clone; clones share the folder.
+/// Where the bytes of a payload are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Held {
+    /// In a file. Whether it is there is not looked at.
+    File(PathBuf),
+    /// Here: they were few.
+    Bytes(Bytes),
+}
+
+/// A folder of payloads. Cheap to clone; clones share the folder.
 #[derive(Debug, Clone)]
 pub struct Spool {
     folder: Arc<Folder>,
+    small: Option<Arc<Small>>,
     min_free: u64,
     /// Files begun later belong to this process: a sweep leaves them.
     opened: u64,
@@ -126,10 +144,27 @@ impl Spool {
     /// # Errors
     /// [`Error::Unavailable`] when it cannot be created, read or synced.
     pub fn open(dir: &Path) -> Result<Self, Error> {
+        let (spool, log) = (Self::of_files(dir)?, dir.join(LOG));
+        create(&log)?;
+        let mut files = HashSet::new();
+        spool.each(|file, temporary| {
+            if !temporary {
+                files.insert(file);
+            }
+        })?;
+        let small = Small::open(&log, |file| files.contains(file))?;
+        Ok(Self { small: Some(Arc::new(small)), ..spool })
+    }
+
+    /// Opens the folder `dir` as [`Spool::open`] does, for payloads that stay for years: each is a file of its own, however small. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it cannot be created, read or synced.
+    pub fn of_files(dir: &Path) -> Result<Self, Error> {
         create(dir)?;
         let folder = Folder::open(dir)?;
         let (opened, turns) = (unix_ms(SystemTime::now()).unsigned_abs(), Semaphore::new(growing::SIDE_BY_SIDE));
-        Ok(Self { folder: Arc::new(folder), min_free: 0, opened, turns: Arc::new(turns) })
+        Ok(Self { folder: Arc::new(folder), small: None, min_free: 0, opened, turns: Arc::new(turns) })
     }
 
     /// The same spool, which takes nothing while the file system has less than so many bytes free.
@@ -164,24 +199,42 @@ impl Spool {
         Ok(status.f_bavail.saturating_mul(status.f_frsize))
     }
 
-    /// Where a file is.
+    /// The bytes of a payload, or the file that they are in.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when they cannot be read, or are not those that were written.
+    pub async fn held(&self, file: &FileId) -> Result<Held, Error> {
+        let Some(small) = &self.small else { return Ok(Held::File(self.path(file))) };
+        let (small, wanted) = (small.clone(), file.clone());
+        let read = tokio::task::spawn_blocking(move || small.read(&wanted));
+        let bytes = read.await.map_err(|_| Error::Closed)?.map_err(Error::unavailable)?;
+        Ok(bytes.map_or_else(|| Held::File(self.path(file)), Held::Bytes))
+    }
+
+    /// Where a payload is that is a file; in a spool [`of_files`](Spool::of_files) each is.
     pub fn path(&self, file: &FileId) -> PathBuf {
         self.folder.path().join(file.to_string())
     }
 
-    /// Removes a file, a moment later. What is absent is removed already; a failure is logged, and the next sweep
+    /// Removes a payload, a moment later. What is absent is removed already; a failure is logged, and the next sweep
     /// tries again.
     pub fn remove(&self, file: &FileId) {
-        self.folder.remove_soon(self.path(file));
+        if !self.small.as_ref().is_some_and(|small| small.remove(file)) {
+            self.folder.remove_soon(self.path(file));
+        }
     }
 
-    /// Takes a file of another spool on the same file system under the same id; the other one keeps its own until it is removed there.
+    /// Takes a payload of another spool on the same file system under the same id; the other one keeps its own until it is removed there.
     /// Durable when this returns. Doing it twice does no harm.
     ///
     /// # Errors
-    /// [`Error::Unavailable`], also when `other` has no such file.
+    /// [`Error::Unavailable`], also when `other` has no such payload.
     pub async fn adopt(&self, other: &Self, file: &FileId) -> Result<(), Error> {
-        let (from, to, folder) = (other.path(file), self.path(file), self.folder.clone());
+        let from = match other.held(file).await? {
+            Held::File(path) => path,
+            Held::Bytes(bytes) => return self.write(file, bytes).await,
+        };
+        let (to, folder) = (self.path(file), self.folder.clone());
         let linked = tokio::task::spawn_blocking(move || {
             match std::fs::hard_link(&from, &to) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
@@ -192,12 +245,49 @@ impl Spool {
         linked.await.unwrap_or(Err(Error::Closed))?.durable().await
     }
 
+    /// Writes bytes into a file of their own, over one of that name. Durable when this returns.
+    async fn write(&self, file: &FileId, bytes: Bytes) -> Result<(), Error> {
+        let (temporary, path, folder) = (self.temporary(file), self.path(file), self.folder.clone());
+        let written = tokio::task::spawn_blocking(move || {
+            let named = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
+            let named = named.and_then(|mut handle| {
+                handle.write_all(&bytes)?;
+                handle.sync_data()?;
+                std::fs::rename(&temporary, &path)
+            });
+            named.inspect_err(|_| unlink(&temporary))?;
+            folder.sync_soon()
+        });
+        written.await.unwrap_or(Err(Error::Closed))?.durable().await
+    }
+
+    /// Moves small payloads into files where they alone keep a segment of the log. Answers how many. To be called now and then.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]; nothing is lost then.
+    pub async fn tidy(&self) -> Result<usize, Error> {
+        let Some(small) = &self.small else { return Ok(0) };
+        let mut moved = 0;
+        for file in small.stragglers() {
+            if let Held::Bytes(bytes) = self.held(&file).await? {
+                self.write(&file, bytes).await?;
+                // Removed while it moved: then the file goes too.
+                if small.remove(&file) { moved += 1 } else { self.folder.remove_soon(self.path(&file)) }
+            }
+        }
+        Ok(moved)
+    }
+
     /// Removes the files of earlier processes that are not in `referenced`, temporary ones too. Answers how many. Blocks.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the folder cannot be read.
     pub fn sweep(&self, referenced: &HashSet<FileId>) -> Result<usize, Error> {
-        self.clear(|file, temporary| temporary || !referenced.contains(file))
+        let small = self.small.iter().flat_map(|small| small.files());
+        let stale: Vec<FileId> =
+            small.filter(|file| file.begun() < self.opened && !referenced.contains(file)).collect();
+        stale.iter().for_each(|file| self.remove(file));
+        Ok(stale.len() + self.clear(|file, temporary| temporary || !referenced.contains(file))?)
     }
 
     /// Removes the temporary files of earlier processes and nothing else. Answers how many. Blocks.
@@ -208,12 +298,12 @@ impl Spool {
         self.clear(|_, temporary| temporary)
     }
 
-    /// Every published file. Blocks.
+    /// Every published payload. Blocks.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the folder cannot be read.
     pub fn files(&self) -> Result<Vec<FileId>, Error> {
-        let mut files = Vec::new();
+        let mut files: Vec<FileId> = self.small.iter().flat_map(|small| small.files()).collect();
         self.each(|file, temporary| {
             if !temporary {
                 files.push(file);

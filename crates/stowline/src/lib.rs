@@ -77,6 +77,7 @@ impl Server {
         tasks.spawn(sup::serve(app.clone(), stopping.clone())?);
         tasks.spawn(telemetry::keep_up(stopping.clone()));
         tasks.spawn(app::arrivals::forget(app.clone(), stopping.clone()));
+        tasks.spawn(tidy_spool(app.clone(), stopping.clone()));
         tasks.spawn(app::tokens::forget(app.clone(), stopping.clone()));
         tasks.spawn(app::spoken::finish_all(app.clone(), unfinished, stopping.clone()));
         tasks.spawn(listener::serve(app.clone(), listener, stopping.clone()));
@@ -166,7 +167,8 @@ fn open(config: Config) -> anyhow::Result<App> {
     let journal =
         delivery::Journal::open(&folder.join("journal.db"), Arc::new(delivery::SystemClock)).map_err(described)?;
     let spool = delivery::Spool::open(&folder.join("spool")).map_err(described)?.min_free(config.spool.min_free);
-    let kept = delivery::Spool::open(&folder.join("attachments")).map_err(described)?.min_free(config.spool.min_free);
+    let kept =
+        delivery::Spool::of_files(&folder.join("attachments")).map_err(described)?.min_free(config.spool.min_free);
     let policy = outbound::Policy::new(config.egress.allow.clone()).with_folders(config.egress.folders.clone());
     // The pool gives a transfer twice this before it counts as stuck: what the option promises.
     let timeouts = outbound::Timeouts { idle: config.delivery.stall_timeout / 2, ..outbound::Timeouts::default() };
@@ -256,6 +258,21 @@ pub(crate) fn lock(folder: &Path) -> anyhow::Result<std::fs::File> {
     match opened.try_lock() {
         Ok(()) => Ok(opened),
         Err(_) => anyhow::bail!("another stowline runs on the data folder {}", folder.display()),
+    }
+}
+
+/// How often the spool's log is looked after.
+const TIDY_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Sees to it, now and then, that a few payloads which wait for long do not keep the room of many that have gone.
+async fn tidy_spool(app: Arc<App>, stopping: CancellationToken) {
+    let mut rounds = tokio::time::interval(TIDY_EVERY);
+    while stopping.run_until_cancelled(rounds.tick()).await.is_some() {
+        match app.spool.tidy().await {
+            Ok(0) => {}
+            Ok(moved) => tracing::debug!(payloads = moved, "payloads that wait for long have files of their own now"),
+            Err(error) => tracing::warn!(error = %described(error), "the spool's log keeps more room than it needs"),
+        }
     }
 }
 

@@ -181,7 +181,7 @@ impl SealedFile {
         &self.sha256
     }
 
-    /// Gives it its name and syncs both, bytes and name, at the same time. Durable when this returns.
+    /// Appends it to the log, or gives it its name and syncs both, bytes and name, at the same time. Durable when this returns.
     ///
     /// The name may stand before the bytes are durable: nobody refers to it before this returns.
     ///
@@ -189,6 +189,10 @@ impl SealedFile {
     /// [`Error::Unavailable`]; the file is gone then.
     pub async fn publish(self) -> Result<FileId, Error> {
         let Self { spool, file, content, .. } = self;
+        let content = match (content, &spool.small) {
+            (Content::Memory(pieces), Some(small)) => return small.publish(&file, pieces).await.map(|()| file),
+            (content, _) => content,
+        };
         let path = spool.path(&file);
         let named = tokio::task::spawn_blocking(move || {
             let Growing { handle, name } = match content {

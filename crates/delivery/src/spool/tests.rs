@@ -25,12 +25,17 @@ async fn store(spool: &Spool, bytes: &[u8]) -> FileId {
 async fn small_and_large_files_arrive_whole() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(&dir.path().join("a/b")).unwrap();
-    for size in [0, 1, 256 << 10, 3_500_001] {
-        let bytes: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
-        let file = store(&spool, &bytes).await;
-        assert!(std::fs::read(spool.path(&file)).unwrap() == bytes, "{size} bytes came back as others");
+    let of_files = Spool::of_files(&dir.path().join("c")).unwrap();
+    for spool in [spool, of_files] {
+        for size in [0, 1, 256 << 10, 3_500_001] {
+            let bytes: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
+            let file = store(&spool, &bytes).await;
+            assert!(read(&spool, &file).await.unwrap() == bytes, "{size} bytes came back as others");
+        }
+        assert_eq!(spool.files().unwrap().len(), 4);
     }
-    assert_eq!(spool.files().unwrap().len(), 4);
+    assert_eq!(names(&dir.path().join("a/b")).len(), 3, "two of them are in the log");
+    assert_eq!(names(&dir.path().join("c")).len(), 4);
 }
 
 #[test]
@@ -49,24 +54,29 @@ fn what_is_dropped_leaves_nothing() {
     });
     // Waits for what still runs on blocking threads.
     drop(runtime);
-    assert_eq!(names(dir.path()), [""; 0]);
+    assert_eq!(names(dir.path()), ["log"]);
+    assert_eq!(names(&dir.path().join("log")), [""; 0]);
 }
 
 #[tokio::test]
 async fn a_sweep_takes_what_an_earlier_process_left_and_nobody_needs() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path()).unwrap();
-    let (kept, left) = (store(&spool, b"kept").await, store(&spool, b"left").await);
+    let large = vec![7; 300_000];
+    let (kept, left) = (store(&spool, &large).await, store(&spool, &large).await);
+    let (small, lost) = (store(&spool, b"small").await, store(&spool, b"lost").await);
     let half = FileId::new();
     std::fs::write(spool.temporary(&half), b"half").unwrap();
     std::fs::write(dir.path().join("README"), b"not ours").unwrap();
-    let referenced = HashSet::from([kept.clone()]);
+    let referenced = HashSet::from([kept.clone(), small.clone()]);
     assert_eq!(spool.sweep(&referenced).unwrap(), 0, "files of this process are left alone");
     let later = Spool { opened: u64::MAX, ..spool.clone() };
     assert_eq!(later.sweep_partial().unwrap(), 1);
-    assert_eq!(later.sweep(&referenced).unwrap(), 1);
+    assert_eq!(later.sweep(&referenced).unwrap(), 2);
     assert!(!spool.path(&left).exists());
-    assert_eq!(names(dir.path()), [kept.to_string(), "README".into()]);
+    assert_eq!(names(dir.path()), [kept.to_string(), "README".into(), "log".into()]);
+    assert_eq!(read(&spool, &small).await.unwrap(), b"small");
+    assert!(read(&spool, &lost).await.is_err());
 }
 
 #[tokio::test]
@@ -81,18 +91,20 @@ async fn below_the_floor_nothing_is_taken() {
 async fn another_spool_can_adopt_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let (one, two) = (Spool::open(&dir.path().join("1")).unwrap(), Spool::open(&dir.path().join("2")).unwrap());
-    let file = store(&one, b"bytes").await;
-    two.adopt(&one, &file).await.unwrap();
-    two.adopt(&one, &file).await.unwrap();
-    std::fs::remove_file(one.path(&file)).unwrap();
-    assert_eq!(std::fs::read(two.path(&file)).unwrap(), b"bytes");
+    for bytes in [vec![1; 10], vec![2; 300_000]] {
+        let file = store(&one, &bytes).await;
+        two.adopt(&one, &file).await.unwrap();
+        two.adopt(&one, &file).await.unwrap();
+        one.remove(&file);
+        assert_eq!(std::fs::read(two.path(&file)).unwrap(), bytes);
+    }
     assert!(two.adopt(&one, &FileId::new()).await.is_err());
 }
 
 #[tokio::test]
 async fn a_file_whose_name_cannot_be_given_is_gone() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path()).unwrap();
+    let spool = Spool::of_files(dir.path()).unwrap();
     for size in [1, 3 << 20] {
         let mut partial = spool.begin().unwrap();
         partial.write(Bytes::from(vec![7; size])).await.unwrap();
@@ -102,6 +114,63 @@ async fn a_file_whose_name_cannot_be_given_is_gone() {
         assert!(matches!(sealed.publish().await, Err(Error::Unavailable(_))));
         until(|| names(dir.path()) == [folder.clone()]).await;
         std::fs::remove_dir(dir.path().join(folder)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn small_payloads_outlive_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path()).unwrap();
+    let (kept, gone) = (store(&spool, b"kept").await, store(&spool, b"gone").await);
+    spool.remove(&gone);
+    drop(spool);
+    let spool = Spool::open(dir.path()).unwrap();
+    assert_eq!(read(&spool, &kept).await.unwrap(), b"kept");
+    let spool = Spool { opened: u64::MAX, ..spool };
+    assert_eq!(spool.sweep(&HashSet::from([kept.clone()])).unwrap(), 1, "a removal is not written");
+    assert_eq!(spool.files().unwrap(), [kept]);
+}
+
+#[tokio::test]
+async fn a_few_that_stay_do_not_keep_the_room_of_many() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path()).unwrap();
+    let segments = || names(&dir.path().join("log"));
+    let first = store(&spool, b"first").await;
+    let mut others = Vec::new();
+    // One more than a segment takes.
+    while segments().len() < 2 {
+        others.push(store(&spool, &vec![7; 200 << 10]).await);
+    }
+    assert_eq!(spool.tidy().await.unwrap(), 0, "they are all wanted");
+    others.iter().for_each(|file| spool.remove(file));
+    assert_eq!(segments().len(), 2);
+    assert_eq!(spool.tidy().await.unwrap(), 1);
+    until(|| segments().len() == 1).await;
+    assert_eq!(spool.held(&first).await.unwrap(), Held::File(spool.path(&first)));
+    assert_eq!(read(&spool, &first).await.unwrap(), b"first");
+    assert_eq!(spool.files().unwrap(), std::slice::from_ref(&first));
+    spool.remove(&first);
+    until(|| names(dir.path()) == ["log"]).await;
+}
+
+#[tokio::test]
+async fn a_payload_that_moved_before_a_crash_is_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path()).unwrap();
+    let file = store(&spool, b"bytes").await;
+    let Held::Bytes(bytes) = spool.held(&file).await.unwrap() else { panic!("it is small") };
+    spool.write(&file, bytes).await.unwrap();
+    drop(spool);
+    let spool = Spool::open(dir.path()).unwrap();
+    assert_eq!(spool.held(&file).await.unwrap(), Held::File(spool.path(&file)));
+    assert_eq!(spool.files().unwrap(), std::slice::from_ref(&file));
+}
+
+async fn read(spool: &Spool, file: &FileId) -> std::io::Result<Vec<u8>> {
+    match spool.held(file).await.unwrap() {
+        Held::File(path) => std::fs::read(path),
+        Held::Bytes(bytes) => Ok(bytes.to_vec()),
     }
 }
 

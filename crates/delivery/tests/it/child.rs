@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use delivery::{Error, Job, JobError, JobState, Journal, NewJob, Outcome, Policy, Runner, Spool, SystemClock, Workers};
+use delivery::{
+    Error, FileId, Held, Job, JobError, JobState, Journal, NewJob, Outcome, Policy, Runner, Spool, SystemClock, Workers,
+};
 
 /// Every job's scope.
 pub const SCOPE: &str = "scope";
@@ -118,7 +120,12 @@ impl Child {
                     }
                 }
                 self.work(&open, |open| open.journal.counts() == delivery::Counts::default()).await;
+                // All that will be removed is, before the end is told.
+                while !open.spool.files().unwrap().is_empty() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
                 open.journal.close().await;
+                drop(open);
             }
             Part::Grow => {}
             Part::Half => {
@@ -253,7 +260,7 @@ impl Runner for Destination {
             let error = JobError { code: "no".into(), message: "odd".into(), http_status: Some(503) };
             return Outcome::Postpone { error, after: None };
         }
-        let bytes = std::fs::read(self.spool.path(job.payload.as_ref().unwrap())).unwrap();
+        let bytes = bytes_of(&self.spool, job.payload.as_ref().unwrap()).await;
         assert!(bytes == payload(number), "the payload of {number} is not what was deposited");
         let (object, half) = (self.objects.join(&job.key), self.objects.join(format!("{}.half", job.key)));
         std::fs::write(&half, &bytes).unwrap();
@@ -262,6 +269,15 @@ impl Runner for Destination {
         assert!(std::fs::read(&object).unwrap() == bytes, "the object {number} is not what was deposited");
         tell(&format!("stored {number}"));
         Outcome::Done
+    }
+}
+
+/// The bytes of a payload, none when it is not there or not what was written.
+pub async fn bytes_of(spool: &Spool, file: &FileId) -> Vec<u8> {
+    match spool.held(file).await {
+        Ok(Held::Bytes(bytes)) => bytes.to_vec(),
+        Ok(Held::File(path)) => std::fs::read(path).unwrap_or_default(),
+        Err(_) => Vec::new(),
     }
 }
 

@@ -134,10 +134,10 @@ async fn what_is_done_takes_its_payload_with_it() {
         .await
         .unwrap();
     place.empty().await;
-    while place.spool.path(&goes).exists() {
+    while place.spool.files().unwrap().contains(&goes) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert!(place.spool.path(&stays).exists());
+    assert_eq!(place.spool.files().unwrap(), [stays]);
     assert_eq!(workers.drain(Duration::from_secs(10)).await.cut, 0);
 }
 

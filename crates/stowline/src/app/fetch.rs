@@ -4,9 +4,9 @@ use std::io::SeekFrom;
 
 use attachments::ByteRange;
 use bytes::Bytes;
-use delivery::FileId;
+use delivery::{FileId, Held};
 use futures_util::stream::BoxStream;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use plan::{AccountId, AttachmentName, Database, DocId};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
@@ -127,13 +127,24 @@ async fn from_file(
     length: u64,
     range: Option<(u64, u64)>,
 ) -> Result<Bytestream, Error> {
-    let path = files(app, area).path(file);
+    let (first, count) = range.map_or((0, length), |(first, last)| (first, last - first + 1));
+    let path = match files(app, area).held(file).await {
+        Ok(Held::File(path)) => path,
+        Ok(Held::Bytes(bytes)) => return Ok(from_memory(&bytes, first, count)),
+        Err(error) => return Err(Error::unavailable("an attachment's file", error)),
+    };
     let mut opened = match tokio::fs::File::open(&path).await {
         Ok(opened) => opened,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Error::NotFound(file.to_string())),
         Err(error) => return Err(Error::unavailable("an attachment's file", error)),
     };
-    let (first, count) = range.map_or((0, length), |(first, last)| (first, last - first + 1));
     opened.seek(SeekFrom::Start(first)).await.map_err(|error| Error::unavailable("an attachment's file", error))?;
     Ok(ReaderStream::with_capacity(opened.take(count), 64 << 10).boxed())
+}
+
+/// So many of the bytes, from one on; those that there are.
+fn from_memory(bytes: &Bytes, first: u64, count: u64) -> Bytestream {
+    let place = |at: u64| usize::try_from(at).unwrap_or(bytes.len()).min(bytes.len());
+    let part = bytes.slice(place(first)..place(first.saturating_add(count)));
+    stream::once(async move { Ok(part) }).boxed()
 }

@@ -9,8 +9,9 @@ use serde_json::Value;
 const ARROWS: &[(&str, &[&str])] = &[
     ("plan", &[]),
     ("outbound", &[]),
+    ("appendlog", &[]),
     ("groupcommit", &[]),
-    ("delivery", &["groupcommit"]),
+    ("delivery", &["appendlog", "groupcommit"]),
     ("connections", &["groupcommit", "plan"]),
     ("attachments", &["outbound", "plan"]),
     ("sip", &["voice"]),

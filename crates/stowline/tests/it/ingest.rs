@@ -75,5 +75,8 @@ async fn shown(inside: &Inside, id: &str) -> (Value, String, Vec<u8>) {
 fn files(inside: &Inside) -> usize {
     let data = &inside.app().config.server.data_dir;
     let folders = ["spool", "attachments"].iter().map(|folder| std::fs::read_dir(data.join(folder)).unwrap());
-    folders.flat_map(Iterator::flatten).filter(|entry| entry.path().is_file()).count()
+    let files = folders.flat_map(Iterator::flatten).filter(|entry| entry.path().is_file()).count();
+    // What is small lies in the spool's log.
+    let small = inside.app().spool.files().unwrap();
+    files + small.iter().filter(|file| !inside.app().spool.path(file).exists()).count()
 }

@@ -9,16 +9,8 @@ use super::listed;
 
 /// Files with as many bytes as the audio, in the data folder.
 fn kept(inside: &Inside) -> usize {
-    fn walk(folder: &std::path::Path) -> usize {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let count = |entry: std::fs::DirEntry| match entry.metadata() {
-            Ok(about) if about.is_dir() => walk(&entry.path()),
-            Ok(about) => usize::from(about.len() == VOICEMAIL_WAV.len() as u64),
-            Err(_) => 0,
-        };
-        entries.map(count).sum()
-    }
-    walk(&inside.app().config.server.data_dir)
+    let app = inside.app();
+    [&app.spool, &app.kept].iter().map(|spool| spool.files().unwrap().len()).sum()
 }
 
 async fn delete(inside: &Inside, id: &str) {

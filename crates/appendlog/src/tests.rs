@@ -1,0 +1,281 @@
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+
+fn bytes(length: usize, seed: usize) -> Bytes {
+    (0..length).map(|at| ((at * 31 + seed * 7) % 251) as u8).collect()
+}
+
+async fn append(log: &AppendLog, head: &str, body: &Bytes) -> Place {
+    let half = body.len() / 2;
+    log.append(head.into(), vec![body.slice(..half), Bytes::new(), body.slice(half..)]).await.unwrap()
+}
+
+/// The heads that a log finds at its opening, and the bodies behind them.
+fn found(folder: &TempDir) -> Vec<(String, Bytes)> {
+    let (log, found) = AppendLog::open(folder.path()).unwrap();
+    let read = |found: Found| (String::from_utf8(found.head).unwrap(), log.read(&found.place).unwrap());
+    found.into_iter().map(read).collect()
+}
+
+/// The files of a log, once those are gone that are on their way out.
+fn files(folder: &TempDir, wanted: usize) -> Vec<PathBuf> {
+    loop {
+        let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        if files.len() <= wanted {
+            return files;
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[tokio::test]
+async fn what_was_appended_is_read_and_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, none) = AppendLog::open(folder.path()).unwrap();
+    assert_eq!(none, []);
+    let bodies = [bytes(100_000, 1), Bytes::new(), bytes(1, 2)];
+    let places =
+        [append(&log, "a", &bodies[0]).await, append(&log, "", &bodies[1]).await, append(&log, "c", &bodies[2]).await];
+    for (place, body) in places.iter().zip(&bodies) {
+        assert_eq!(log.read(place).unwrap(), body);
+        assert_eq!(place.length(), body.len() as u64);
+    }
+    assert_eq!(log.usage().records, 3);
+    drop(log);
+    let wanted =
+        [("a".to_owned(), bodies[0].clone()), (String::new(), Bytes::new()), ("c".to_owned(), bodies[2].clone())];
+    assert_eq!(found(&folder), wanted);
+}
+
+#[tokio::test]
+async fn all_who_come_at_once_are_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = AppendLog::open(folder.path()).unwrap();
+    let appends = (0..500).map(|number| {
+        let log = log.clone();
+        tokio::spawn(async move { (number, append(&log, &number.to_string(), &bytes(number * 100, number)).await) })
+    });
+    for append in appends.collect::<Vec<_>>() {
+        let (number, place) = append.await.unwrap();
+        assert_eq!(log.read(&place).unwrap(), bytes(number * 100, number));
+    }
+}
+
+#[tokio::test]
+async fn a_segment_goes_with_its_last_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = AppendLog::open(folder.path()).unwrap();
+    let body = bytes(8 << 20, 1);
+    let mut places = Vec::new();
+    for _ in 0..6 {
+        places.push(append(&log, "x", &body).await);
+    }
+    assert_eq!((places[0].segment(), places[3].segment(), places[4].segment()), (1, 1, 2));
+    places[..2].iter().for_each(|place| log.release(place));
+    assert_eq!(log.sparse(), [] as [u64; 0], "half of it is held still");
+    log.release(&places[2]);
+    assert_eq!(files(&folder, 2).len(), 2);
+    log.release(&places[3]);
+    assert_eq!(files(&folder, 1), [log.path(&places[4])]);
+    assert_eq!(log.read(&places[0]).unwrap_err().kind(), io::ErrorKind::NotFound);
+    log.release(&places[4]);
+    drop(log);
+    let (log, found) = AppendLog::open(folder.path()).unwrap();
+    assert_eq!(found.len(), 2, "releases are not written");
+    found.iter().for_each(|found| log.release(&found.place));
+    assert_eq!(files(&folder, 0), [] as [PathBuf; 0]);
+    assert_eq!(append(&log, "z", &body).await.segment(), 3, "a number is not used twice");
+}
+
+#[tokio::test]
+async fn what_was_released_goes_also_when_nothing_follows() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = AppendLog::open(folder.path()).unwrap();
+    let (first, second) = (append(&log, "a", &bytes(1000, 1)).await, append(&log, "b", &bytes(100_000, 2)).await);
+    log.release(&second);
+    while log.sparse().is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    assert_eq!(log.read(&first).unwrap(), bytes(1000, 1));
+    assert_eq!(append(&log, "c", &bytes(1, 3)).await.segment(), 2);
+    log.release(&first);
+    assert_eq!(files(&folder, 1).len(), 1);
+}
+
+#[tokio::test]
+async fn a_segment_with_little_in_it_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = AppendLog::open(folder.path()).unwrap();
+    let (large, small) = (bytes(8 << 20, 1), bytes(1000, 2));
+    let mut places = vec![append(&log, "small", &small).await];
+    for _ in 0..5 {
+        places.push(append(&log, "large", &large).await);
+    }
+    places[1..5].iter().for_each(|place| log.release(place));
+    assert_eq!(log.sparse(), [1]);
+    assert_eq!(log.read(&places[0]).unwrap(), small);
+}
+
+#[tokio::test]
+async fn a_torn_end_is_passed_over_wherever_it_was_torn() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = AppendLog::open(folder.path()).unwrap();
+    let first = append(&log, "first", &bytes(300, 1)).await;
+    let whole = std::fs::read(log.path(&first)).unwrap();
+    append(&log, "second", &bytes(200, 2)).await;
+    let path = log.path(&first);
+    drop(log);
+    let both = std::fs::read(&path).unwrap();
+    for length in 0..=both.len() {
+        std::fs::write(&path, &both[..length]).unwrap();
+        let wanted = usize::from(length >= whole.len()) + usize::from(length == both.len());
+        let (log, found) = AppendLog::open(folder.path()).unwrap();
+        assert_eq!(found.len(), wanted, "{length} bytes");
+        assert!(found.iter().all(|found| log.read(&found.place).is_ok()));
+        drop(log);
+        std::fs::write(&path, &both).unwrap();
+    }
+    // Zeros, as a file system may leave them, are no record either.
+    let zeros = [whole.clone(), vec![0; 5000]].concat();
+    std::fs::write(&path, zeros).unwrap();
+    assert_eq!(found(&folder).len(), 1);
+}
+
+#[tokio::test]
+async fn what_stands_behind_a_damaged_record_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = AppendLog::open(folder.path()).unwrap();
+    let mut places = Vec::new();
+    for number in 0..4 {
+        places.push(append(&log, &number.to_string(), &bytes(2 << 20, number)).await);
+    }
+    let file = OpenOptions::new().write(true).open(log.path(&places[0])).unwrap();
+    // A head, and a body.
+    file.write_all_at(b"#", places[1].at).unwrap();
+    file.write_all_at(b"#", places[2].at + 100).unwrap();
+    drop(log);
+    let (log, found) = AppendLog::open(folder.path()).unwrap();
+    let heads: Vec<_> = found.iter().map(|found| found.head.as_slice()).collect();
+    assert_eq!(heads, [b"0", b"2", b"3"]);
+    assert_eq!(log.read(&found[1].place).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    assert_eq!(log.read(&found[2].place).unwrap(), bytes(2 << 20, 3));
+}
+
+#[tokio::test]
+async fn bytes_of_others_are_no_records() {
+    let (theirs, ours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (log, _) = AppendLog::open(theirs.path()).unwrap();
+    let place = append(&log, "forged", &bytes(10, 1)).await;
+    let forged = Bytes::from(std::fs::read(log.path(&place)).unwrap());
+    let (log, _) = AppendLog::open(ours.path()).unwrap();
+    let place = append(&log, "damaged", &forged).await;
+    append(&log, "whole", &forged).await;
+    let file = OpenOptions::new().write(true).open(log.path(&place)).unwrap();
+    file.write_all_at(b"#", place.at).unwrap();
+    drop(log);
+    let heads: Vec<_> = found(&ours).into_iter().map(|(head, _)| head).collect();
+    assert_eq!(heads, ["whole"]);
+}
+
+#[tokio::test]
+async fn nobody_who_went_holds_a_segment() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = AppendLog::open(folder.path()).unwrap();
+    drop(log.append(Vec::new(), vec![bytes(100, 1)]));
+    append(&log, "", &bytes(1, 1)).await;
+    assert_eq!(log.usage().records, 1);
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused_and_a_folder_that_is_gone_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = AppendLog::open(folder.path()).unwrap();
+    let large = Bytes::from(vec![0; LONGEST + 1]);
+    assert!(matches!(log.append(Vec::new(), vec![large]).await, Err(Error::TooLarge(_))));
+    let gone = folder.path().join("gone");
+    std::fs::create_dir(&gone).unwrap();
+    let (log, _) = AppendLog::open(&gone).unwrap();
+    std::fs::remove_dir(&gone).unwrap();
+    assert!(matches!(log.append(Vec::new(), vec![bytes(1, 1)]).await, Err(Error::Io(_))));
+    std::fs::create_dir(&gone).unwrap();
+    append(&log, "", &bytes(1, 1)).await;
+}
+
+#[test]
+fn other_files_are_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes.txt");
+    std::fs::File::create(&path).unwrap().write_all(b"mine").unwrap();
+    assert_eq!(found(&folder), []);
+    assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Append(usize),
+    Release(usize),
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0_usize..70_000).prop_map(Step::Append),
+        3 => any::<usize>().prop_map(Step::Release),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    /// Whatever happens, what is held can be read, and an opening finds it, in its order.
+    #[test]
+    fn held_is_found(steps in proptest::collection::vec(step(), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (mut log, _) = AppendLog::open(folder.path()).unwrap();
+        let mut held: BTreeMap<usize, (Place, usize)> = BTreeMap::new();
+        for (number, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Append(length) => {
+                    let place = runtime.block_on(append(&log, &number.to_string(), &bytes(length, number)));
+                    held.insert(number, (place, length));
+                }
+                Step::Release(which) => {
+                    let chosen = held.keys().nth(which % held.len().max(1)).copied();
+                    if let Some((place, _)) = chosen.and_then(|chosen| held.remove(&chosen)) {
+                        log.release(&place);
+                    }
+                }
+                Step::Reopen => {
+                    drop(log);
+                    let (opened, found) = AppendLog::open(folder.path()).unwrap();
+                    let mut last = None;
+                    let mut seen = 0;
+                    for record in found {
+                        let number: usize = String::from_utf8(record.head).unwrap().parse().unwrap();
+                        prop_assert!(last < Some(number));
+                        last = Some(number);
+                        match held.get(&number) {
+                            Some((place, _)) => { prop_assert_eq!(*place, record.place); seen += 1; }
+                            None => opened.release(&record.place),
+                        }
+                    }
+                    prop_assert_eq!(seen, held.len());
+                    log = opened;
+                }
+            }
+            for (number, (place, length)) in &held {
+                prop_assert_eq!(log.read(place).unwrap(), bytes(*length, *number));
+            }
+            prop_assert_eq!(log.usage().records, held.len() as u64);
+        }
+    }
+}
