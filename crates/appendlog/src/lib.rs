@@ -3,8 +3,8 @@
 //! A file of its own for each small payload costs an inode, a name and two fsyncs. Here a record costs its bytes and a share of one fsync:
 //!
 //! ```text
-//!   append ──▶ the writer's queue ──▶ one write, one fdatasync for the group ──▶ Place ──read…──▶ release
-//!                                     in the newest segment                      durable          the segment goes with its last record
+//!   append ──▶ a queue ──▶ one write, one fdatasync for the group ──▶ Place ──read…──▶ release
+//!                          in one of a few segments                   durable          the segment goes with its last record
 //! ```
 //!
 //! A record is a *head*, which is given back at the next opening, and a *body*, which is read when somebody wants it. What it promises:
@@ -37,6 +37,7 @@ use tokio::sync::oneshot;
 
 pub use error::Error;
 pub use segments::Usage;
+pub use writer::SIDE_BY_SIDE as WRITERS;
 
 use segments::Segments;
 use writer::{Entry, Writer};
@@ -96,11 +97,20 @@ struct Shared {
 }
 
 impl AppendLog {
-    /// Opens the log in the folder `dir`, which exists; answers what is in it, oldest first. Reads all heads and no bodies. Blocks.
+    /// Opens the log in the folder `dir`, which exists; answers what is in it, by segments and in each oldest first. Reads all heads and no bodies.
+    /// Blocks.
     ///
     /// # Errors
     /// [`Error::Io`] when the folder or a segment cannot be read.
     pub fn open(dir: &Path) -> Result<(Self, Vec<Found>), Error> {
+        Self::open_with(dir, WRITERS)
+    }
+
+    /// As [`AppendLog::open`], with so many threads that write, each to a segment of its own.
+    ///
+    /// # Errors
+    /// As [`AppendLog::open`].
+    pub fn open_with(dir: &Path, threads: usize) -> Result<(Self, Vec<Found>), Error> {
         let segments = Arc::new(Segments::open(dir)?);
         let mut found = Vec::new();
         for number in segments.numbers()? {
@@ -108,7 +118,7 @@ impl AppendLog {
             segments.adopt(number, &records);
             found.extend(records);
         }
-        let writer = Writer::start(segments.clone())?;
+        let writer = Writer::start(&segments, threads)?;
         Ok((Self { shared: Arc::new(Shared { writer, segments }) }, found))
     }
 
@@ -122,7 +132,8 @@ impl AppendLog {
             Err(Error::TooLarge(head.len().max(length)))
         } else {
             let (answer, answered) = oneshot::channel();
-            self.shared.writer.send(Entry { head, body, answer }).map(|()| answered)
+            self.shared.writer.send(Entry { head, body, answer });
+            Ok(answered)
         };
         async move { queued?.await.unwrap_or(Err(Error::Closed)) }
     }

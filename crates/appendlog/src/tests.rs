@@ -19,7 +19,7 @@ async fn append(log: &AppendLog, head: &str, body: &Bytes) -> Place {
 
 /// The heads that a log finds at its opening, and the bodies behind them.
 fn found(folder: &TempDir) -> Vec<(String, Bytes)> {
-    let (log, found) = AppendLog::open(folder.path()).unwrap();
+    let (log, found) = AppendLog::open_with(folder.path(), 1).unwrap();
     let read = |found: Found| (String::from_utf8(found.head).unwrap(), log.read(&found.place).unwrap());
     found.into_iter().map(read).collect()
 }
@@ -38,7 +38,7 @@ fn files(folder: &TempDir, wanted: usize) -> Vec<PathBuf> {
 #[tokio::test]
 async fn what_was_appended_is_read_and_found_again() {
     let folder = tempfile::tempdir().unwrap();
-    let (log, none) = AppendLog::open(folder.path()).unwrap();
+    let (log, none) = AppendLog::open_with(folder.path(), 1).unwrap();
     assert_eq!(none, []);
     let bodies = [bytes(100_000, 1), Bytes::new(), bytes(1, 2)];
     let places =
@@ -66,12 +66,16 @@ async fn all_who_come_at_once_are_answered() {
         let (number, place) = append.await.unwrap();
         assert_eq!(log.read(&place).unwrap(), bytes(number * 100, number));
     }
+    drop(log);
+    let mut heads: Vec<usize> = found(&folder).iter().map(|(head, _)| head.parse().unwrap()).collect();
+    heads.sort_unstable();
+    assert!(heads.into_iter().eq(0..500), "each once, whichever segment it is in");
 }
 
 #[tokio::test]
 async fn a_segment_goes_with_its_last_record() {
     let folder = tempfile::tempdir().unwrap();
-    let (log, _) = AppendLog::open(folder.path()).unwrap();
+    let (log, _) = AppendLog::open_with(folder.path(), 1).unwrap();
     let body = bytes(8 << 20, 1);
     let mut places = Vec::new();
     for _ in 0..6 {
@@ -87,7 +91,7 @@ async fn a_segment_goes_with_its_last_record() {
     assert_eq!(log.read(&places[0]).unwrap_err().kind(), io::ErrorKind::NotFound);
     log.release(&places[4]);
     drop(log);
-    let (log, found) = AppendLog::open(folder.path()).unwrap();
+    let (log, found) = AppendLog::open_with(folder.path(), 1).unwrap();
     assert_eq!(found.len(), 2, "releases are not written");
     found.iter().for_each(|found| log.release(&found.place));
     assert_eq!(files(&folder, 0), [] as [PathBuf; 0]);
@@ -97,7 +101,7 @@ async fn a_segment_goes_with_its_last_record() {
 #[tokio::test]
 async fn what_was_released_goes_also_when_nothing_follows() {
     let folder = tempfile::tempdir().unwrap();
-    let (log, _) = AppendLog::open(folder.path()).unwrap();
+    let (log, _) = AppendLog::open_with(folder.path(), 1).unwrap();
     let (first, second) = (append(&log, "a", &bytes(1000, 1)).await, append(&log, "b", &bytes(100_000, 2)).await);
     log.release(&second);
     while log.sparse().is_empty() {
@@ -112,7 +116,7 @@ async fn what_was_released_goes_also_when_nothing_follows() {
 #[tokio::test]
 async fn a_segment_with_little_in_it_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    let (log, _) = AppendLog::open(folder.path()).unwrap();
+    let (log, _) = AppendLog::open_with(folder.path(), 1).unwrap();
     let (large, small) = (bytes(8 << 20, 1), bytes(1000, 2));
     let mut places = vec![append(&log, "small", &small).await];
     for _ in 0..5 {
@@ -126,7 +130,7 @@ async fn a_segment_with_little_in_it_says_so() {
 #[tokio::test]
 async fn a_torn_end_is_passed_over_wherever_it_was_torn() {
     let folder = tempfile::tempdir().unwrap();
-    let (log, _) = AppendLog::open(folder.path()).unwrap();
+    let (log, _) = AppendLog::open_with(folder.path(), 1).unwrap();
     let first = append(&log, "first", &bytes(300, 1)).await;
     let whole = std::fs::read(log.path(&first)).unwrap();
     append(&log, "second", &bytes(200, 2)).await;
@@ -136,7 +140,7 @@ async fn a_torn_end_is_passed_over_wherever_it_was_torn() {
     for length in 0..=both.len() {
         std::fs::write(&path, &both[..length]).unwrap();
         let wanted = usize::from(length >= whole.len()) + usize::from(length == both.len());
-        let (log, found) = AppendLog::open(folder.path()).unwrap();
+        let (log, found) = AppendLog::open_with(folder.path(), 1).unwrap();
         assert_eq!(found.len(), wanted, "{length} bytes");
         assert!(found.iter().all(|found| log.read(&found.place).is_ok()));
         drop(log);
@@ -151,7 +155,7 @@ async fn a_torn_end_is_passed_over_wherever_it_was_torn() {
 #[tokio::test]
 async fn what_stands_behind_a_damaged_record_is_found() {
     let folder = tempfile::tempdir().unwrap();
-    let (log, _) = AppendLog::open(folder.path()).unwrap();
+    let (log, _) = AppendLog::open_with(folder.path(), 1).unwrap();
     let mut places = Vec::new();
     for number in 0..4 {
         places.push(append(&log, &number.to_string(), &bytes(2 << 20, number)).await);
@@ -161,7 +165,7 @@ async fn what_stands_behind_a_damaged_record_is_found() {
     file.write_all_at(b"#", places[1].at).unwrap();
     file.write_all_at(b"#", places[2].at + 100).unwrap();
     drop(log);
-    let (log, found) = AppendLog::open(folder.path()).unwrap();
+    let (log, found) = AppendLog::open_with(folder.path(), 1).unwrap();
     let heads: Vec<_> = found.iter().map(|found| found.head.as_slice()).collect();
     assert_eq!(heads, [b"0", b"2", b"3"]);
     assert_eq!(log.read(&found[1].place).unwrap_err().kind(), io::ErrorKind::InvalidData);
@@ -171,10 +175,10 @@ async fn what_stands_behind_a_damaged_record_is_found() {
 #[tokio::test]
 async fn bytes_of_others_are_no_records() {
     let (theirs, ours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (log, _) = AppendLog::open(theirs.path()).unwrap();
+    let (log, _) = AppendLog::open_with(theirs.path(), 1).unwrap();
     let place = append(&log, "forged", &bytes(10, 1)).await;
     let forged = Bytes::from(std::fs::read(log.path(&place)).unwrap());
-    let (log, _) = AppendLog::open(ours.path()).unwrap();
+    let (log, _) = AppendLog::open_with(ours.path(), 1).unwrap();
     let place = append(&log, "damaged", &forged).await;
     append(&log, "whole", &forged).await;
     let file = OpenOptions::new().write(true).open(log.path(&place)).unwrap();
@@ -187,7 +191,7 @@ async fn bytes_of_others_are_no_records() {
 #[tokio::test]
 async fn nobody_who_went_holds_a_segment() {
     let folder = tempfile::tempdir().unwrap();
-    let (log, _) = AppendLog::open(folder.path()).unwrap();
+    let (log, _) = AppendLog::open_with(folder.path(), 1).unwrap();
     drop(log.append(Vec::new(), vec![bytes(100, 1)]));
     append(&log, "", &bytes(1, 1)).await;
     assert_eq!(log.usage().records, 1);
@@ -196,12 +200,12 @@ async fn nobody_who_went_holds_a_segment() {
 #[tokio::test]
 async fn what_is_too_large_is_refused_and_a_folder_that_is_gone_too() {
     let folder = tempfile::tempdir().unwrap();
-    let (log, _) = AppendLog::open(folder.path()).unwrap();
+    let (log, _) = AppendLog::open_with(folder.path(), 1).unwrap();
     let large = Bytes::from(vec![0; LONGEST + 1]);
     assert!(matches!(log.append(Vec::new(), vec![large]).await, Err(Error::TooLarge(_))));
     let gone = folder.path().join("gone");
     std::fs::create_dir(&gone).unwrap();
-    let (log, _) = AppendLog::open(&gone).unwrap();
+    let (log, _) = AppendLog::open_with(&gone, 1).unwrap();
     std::fs::remove_dir(&gone).unwrap();
     assert!(matches!(log.append(Vec::new(), vec![bytes(1, 1)]).await, Err(Error::Io(_))));
     std::fs::create_dir(&gone).unwrap();
@@ -240,7 +244,7 @@ proptest! {
     fn held_is_found(steps in proptest::collection::vec(step(), 1..40)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let (mut log, _) = AppendLog::open(folder.path()).unwrap();
+        let (mut log, _) = AppendLog::open_with(folder.path(), 1).unwrap();
         let mut held: BTreeMap<usize, (Place, usize)> = BTreeMap::new();
         for (number, step) in steps.into_iter().enumerate() {
             match step {
@@ -256,7 +260,7 @@ proptest! {
                 }
                 Step::Reopen => {
                     drop(log);
-                    let (opened, found) = AppendLog::open(folder.path()).unwrap();
+                    let (opened, found) = AppendLog::open_with(folder.path(), 1).unwrap();
                     let mut last = None;
                     let mut seen = 0;
                     for record in found {

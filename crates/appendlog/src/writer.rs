@@ -1,12 +1,14 @@
-//! The writer thread: it takes what waits, writes it in one piece, syncs, answers. It never answers before the sync, and never writes again to a file
-//! that refused a write or a sync.
+//! The writer threads: each takes what waits, writes it in one piece to a segment of its own, syncs, answers. None answers before the sync, and none writes
+//! again to a file that refused a write or a sync.
+//!
+//! Several, because a disk that has one sync to do at a time does each at its leisure: with two in flight, each takes a fraction of what one takes alone.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
-use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -19,8 +21,8 @@ use crate::{Error, Place};
 const SEGMENT: u64 = 32 << 20;
 /// The most records and bytes of one group.
 const GROUP: (usize, usize) = (256, 8 << 20);
-/// How long a group waits for company when the last one had some.
-const PATIENCE: Duration = Duration::from_micros(300);
+/// How many threads write, where nobody says otherwise.
+pub const SIDE_BY_SIDE: usize = 4;
 /// How long nothing comes before a segment of which little is held takes no more: what was released shall not lie there until others have filled it.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -37,62 +39,109 @@ impl Entry {
     }
 }
 
-/// The thread, and the way to it.
+/// What waits for the threads.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    entries: VecDeque<Entry>,
+    closed: bool,
+}
+
+/// What a thread is to do.
+enum Task {
+    Write(Vec<Entry>),
+    /// Nothing came for a while.
+    Rest,
+    End,
+}
+
+impl Queue {
+    /// Waits for work; only a thread that `may_rest` gets tired of waiting.
+    fn next(&self, may_rest: bool) -> Task {
+        let mut state = self.state();
+        loop {
+            if !state.entries.is_empty() {
+                return Task::Write(state.group());
+            }
+            if state.closed {
+                return Task::End;
+            }
+            if may_rest {
+                let (woken, waited) = self.changed.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
+                state = woken;
+                if waited.timed_out() && state.entries.is_empty() && !state.closed {
+                    return Task::Rest;
+                }
+            } else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn group(&mut self) -> Vec<Entry> {
+        let (mut group, mut length) = (Vec::new(), 0);
+        while group.len() < GROUP.0 && length < GROUP.1 {
+            let Some(entry) = self.entries.pop_front() else { break };
+            length += entry.length();
+            group.push(entry);
+        }
+        group
+    }
+}
+
+/// The threads, and the way to them.
 pub(crate) struct Writer {
-    /// Taken at the end: then the thread ends too.
-    queue: Option<mpsc::Sender<Entry>>,
-    thread: Option<JoinHandle<()>>,
+    queue: Arc<Queue>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Writer {
-    pub(crate) fn start(segments: Arc<Segments>) -> io::Result<Self> {
-        let (queue, entries) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("log".into()).spawn(move || {
-            let mut appender = Appender { segments, active: None };
-            let mut company = false;
-            loop {
-                let group = match appender.active {
-                    Some(_) => entries.recv_timeout(IDLE),
-                    None => entries.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                };
-                match group.map(|first| gather(first, &entries, company)) {
-                    Ok(group) => {
-                        company = group.len() > 1;
-                        appender.process(group);
+    pub(crate) fn start(segments: &Arc<Segments>, threads: usize) -> io::Result<Self> {
+        // Those that run end when this is dropped, also when another cannot be started.
+        let mut writer = Self { queue: Arc::default(), threads: Vec::new() };
+        for _ in 0..threads {
+            let (queue, mut appender) = (writer.queue.clone(), Appender { segments: segments.clone(), active: None });
+            let run = move || {
+                loop {
+                    match queue.next(appender.active.is_some()) {
+                        Task::Write(group) => appender.process(group),
+                        Task::Rest => appender.rest(),
+                        Task::End => break,
                     }
-                    Err(RecvTimeoutError::Timeout) => appender.rest(),
-                    Err(RecvTimeoutError::Disconnected) => break,
                 }
-            }
-            appender.seal();
-        })?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
+                appender.seal();
+            };
+            writer.threads.push(std::thread::Builder::new().name("log".into()).spawn(run)?);
+        }
+        Ok(writer)
     }
 
-    pub(crate) fn send(&self, entry: Entry) -> Result<(), Error> {
-        self.queue.as_ref().and_then(|queue| queue.send(entry).ok()).ok_or(Error::Closed)
+    pub(crate) fn send(&self, entry: Entry) {
+        self.queue.state().entries.push_back(entry);
+        self.queue.changed.notify_one();
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.queue.take();
-        // One that panicked has said so.
-        let _ = self.thread.take().map(JoinHandle::join);
+        self.queue.state().closed = true;
+        self.queue.changed.notify_all();
+        for thread in self.threads.drain(..) {
+            // One that panicked has said so.
+            let _ = thread.join();
+        }
     }
-}
-
-/// Those that wait beside the first one.
-fn gather(first: Entry, entries: &Receiver<Entry>, company: bool) -> Vec<Entry> {
-    let mut length = first.length();
-    let mut group = vec![first];
-    let deadline = Instant::now() + if company { PATIENCE } else { Duration::ZERO };
-    while group.len() < GROUP.0 && length < GROUP.1 {
-        let Ok(entry) = entries.recv_timeout(deadline.saturating_duration_since(Instant::now())) else { break };
-        length += entry.length();
-        group.push(entry);
-    }
-    group
 }
 
 struct Appender {

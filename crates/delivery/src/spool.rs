@@ -144,6 +144,10 @@ impl Spool {
     /// # Errors
     /// [`Error::Unavailable`] when it cannot be created, read or synced.
     pub fn open(dir: &Path) -> Result<Self, Error> {
+        Self::with_writers(dir, appendlog::WRITERS)
+    }
+
+    fn with_writers(dir: &Path, writers: usize) -> Result<Self, Error> {
         let (spool, log) = (Self::of_files(dir)?, dir.join(LOG));
         create(&log)?;
         let mut files = HashSet::new();
@@ -152,7 +156,7 @@ impl Spool {
                 files.insert(file);
             }
         })?;
-        let small = Small::open(&log, |file| files.contains(file))?;
+        let small = Small::open(&log, writers, |file| files.contains(file))?;
         Ok(Self { small: Some(Arc::new(small)), ..spool })
     }
 

@@ -38,6 +38,7 @@ pub mod handler_errors;
 pub mod health;
 pub mod ingest;
 pub mod ingest_keys;
+pub mod intake;
 pub mod issued;
 pub mod knocks;
 pub mod mailboxes;
@@ -77,6 +78,8 @@ pub struct App {
     pub keys: Arc<Keys>,
     /// All documents.
     pub documents: Embedded,
+    /// Call records that were accepted and are no documents yet.
+    pub intake: Arc<intake::Intake>,
     /// What has been promised and is not yet kept.
     pub journal: Arc<Journal>,
     /// Bytes on their way to a handler.

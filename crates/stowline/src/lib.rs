@@ -77,6 +77,7 @@ impl Server {
         tasks.spawn(sup::serve(app.clone(), stopping.clone())?);
         tasks.spawn(telemetry::keep_up(stopping.clone()));
         tasks.spawn(app::arrivals::forget(app.clone(), stopping.clone()));
+        tasks.spawn(app::intake::settle(app.clone(), stopping.clone()));
         tasks.spawn(tidy_spool(app.clone(), stopping.clone()));
         tasks.spawn(app::tokens::forget(app.clone(), stopping.clone()));
         tasks.spawn(app::spoken::finish_all(app.clone(), unfinished, stopping.clone()));
@@ -163,6 +164,8 @@ async fn listen_for_kazoo(
 fn open(config: Config) -> anyhow::Result<App> {
     let folder = config.server.data_dir.clone();
     let keys = Arc::new(seal::Keys::open(&config.key_source(), &folder)?);
+    let intake = folder.join("intake");
+    make_folder(&intake)?;
     let documents = connections::Embedded::open(&folder.join("documents.db")).map_err(described)?;
     let journal =
         delivery::Journal::open(&folder.join("journal.db"), Arc::new(delivery::SystemClock)).map_err(described)?;
@@ -180,6 +183,7 @@ fn open(config: Config) -> anyhow::Result<App> {
     let ways = Ways { client, grants: Arc::new(grants.clone()), amazon: Arc::new(amazon(&config.aws)?) };
     Ok(App {
         node: node(&keys),
+        intake: Arc::new(app::intake::Intake::open(&intake, &keys).map_err(described)?),
         keys,
         documents,
         journal: Arc::new(journal),

@@ -138,6 +138,11 @@ impl Keys {
         &*self.tokens
     }
 
+    /// The key of the log of call records, which lie there as they came, with whatever secrets they hold. It outlives a rotation.
+    pub fn intake_key(&self) -> Zeroizing<[u8; 32]> {
+        part(&self.lookup, "stowline intake v1")
+    }
+
     /// A keyed digest of `parts`, in hex: the same parts give the same digest, and without the key nobody can compute or reverse it.
     pub fn digest(&self, parts: &[&str]) -> String {
         let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();

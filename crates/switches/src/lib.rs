@@ -23,6 +23,7 @@ mod leg;
 mod normalised;
 mod store_token;
 pub mod strike;
+mod sure;
 mod times;
 mod wrapping;
 mod xml;
@@ -30,6 +31,7 @@ mod xml;
 pub use error::Error;
 pub use leg::{FIELDS, Kind, LONGEST_ID, Leg, Part};
 pub use store_token::StoreToken;
+pub use sure::is_surely_a_record;
 
 use wrapping::Text;
 

@@ -25,8 +25,8 @@ pub(super) struct Small {
 
 impl Small {
     /// Opens the log in `dir`, which exists. `is_file` tells which payloads are files.
-    pub(super) fn open(dir: &Path, is_file: impl Fn(&FileId) -> bool) -> Result<Self, Error> {
-        let (log, found) = AppendLog::open(dir)?;
+    pub(super) fn open(dir: &Path, writers: usize, is_file: impl Fn(&FileId) -> bool) -> Result<Self, Error> {
+        let (log, found) = AppendLog::open_with(dir, writers)?;
         let mut places = HashMap::new();
         for record in found {
             let file = <[u8; 16]>::try_from(record.head.as_slice()).ok().map(FileId::from_bytes);

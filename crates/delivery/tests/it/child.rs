@@ -120,8 +120,8 @@ impl Child {
                     }
                 }
                 self.work(&open, |open| open.journal.counts() == delivery::Counts::default()).await;
-                // All that will be removed is, before the end is told.
-                while !open.spool.files().unwrap().is_empty() {
+                // All that will be removed is, before the end is told; what was refused lies there until the next start.
+                while self.part == Part::Deliver && !open.spool.files().unwrap().is_empty() {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
                 open.journal.close().await;

@@ -171,7 +171,7 @@ over the rounds, ratios are medians of the rounds' ratios.
   destinations, in every other round, never answer, refuse connections, and take three seconds for each request. Beside it: the rounds in which they do not.
   Times are from the beginning of an upload until its object arrives at the S3 server, of the other accounts alone. Retries are faster than by default.
 - **cdrs**: what `mod_json_cdr` posts (JSON of 12 KB, each a leg of a call of its own) on 64 kept-alive connections, each answered 200 only when it is
-  durable; all are counted afterwards. Beside it: an axum server in a process of its own that gives back the same bodies, on as many connections.
+  durable. Between the rounds the server is left alone until all are documents, which is the second figure; all are counted afterwards. Beside it: an axum server in a process of its own that gives back the same bodies, on as many connections.
 - **calls**: 200 calls for one mailbox over UDP, 20 ms apart; once all have heard greeting and tone, all speak for 20 s (G.711, 50 packets a second,
   each caller something else) and hang up at once. What is stored is compared with what was said, sample by sample. An object counts as verified when
   its message is there and nothing of it waits (looked at every 50 ms). Processor time is the program's while all speak; beside it: a program that

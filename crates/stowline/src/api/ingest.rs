@@ -178,9 +178,10 @@ pub async fn cdr(app: Arc<App>, mut call: Call) -> Result<Reply, Fault> {
     let said = Said::of(&call.headers)?;
     let body = collect(&mut call).await?;
     said.compare(&body)?;
-    let data = match ingest::record(&app, call.account()?, &body).await? {
+    let data = match ingest::accept(&app, call.account()?, &body).await? {
         Recorded::Kept(Kept { document, new }) => json!({"id": document.id.as_ref(), "new": new}),
         Recorded::Skipped(why) => json!({"skipped": why}),
+        Recorded::Accepted => json!({"accepted": true}),
     };
     Ok(Reply::ok(data))
 }

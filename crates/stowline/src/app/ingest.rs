@@ -176,9 +176,23 @@ pub enum Recorded {
     Kept(Kept),
     /// Nobody wants to see it; why.
     Skipped(&'static str),
+    /// It is durable, and will be a leg in a moment.
+    Accepted,
 }
 
 /// Takes a call record, in whatever form a switch sends it. Once this returned, it is durable.
+///
+/// # Errors
+/// [`Error::Invalid`] for what is no record, [`Error::Unavailable`].
+pub async fn accept(app: &Arc<App>, account: &Account, body: &[u8]) -> Result<Recorded, Error> {
+    if !switches::is_surely_a_record(body) {
+        return record(app, account, body).await;
+    }
+    app.spool.has_room().map_err(|error| Error::unavailable("intake", error))?;
+    app.intake.accept(&account.id, body).await
+}
+
+/// Makes a document of a call record. Once this returned, it is durable.
 ///
 /// # Errors
 /// [`Error::Invalid`] for what is no record, [`Error::Unavailable`].

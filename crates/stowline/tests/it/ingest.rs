@@ -1,5 +1,6 @@
 //! What switches send, over real sockets: recordings, voicemail, faxes and call records, with ingest keys.
 
+mod burst;
 mod files;
 mod keys;
 mod records;

@@ -29,7 +29,7 @@ pub struct Inside {
     pub account: Account,
     pub api: Api,
     pub master: Api,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Inside {
@@ -42,13 +42,21 @@ impl Inside {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("stowline.toml");
         std::fs::write(&file, format!("{CONFIG}\n{more}")).unwrap();
-        let flags = Flags { listen: "127.0.0.1:0".parse().ok(), data_dir: Some(folder.path().join("data")) };
-        let server = Server::start(Config::load(Some(&file), [], &flags).unwrap()).await.unwrap();
+        let server = serve(&folder).await;
         let url = format!("http://{}", server.address());
         let app = server.app();
         let (top, master) = account(app, &url, None, "Master").await;
         let (account, api) = account(app, &url, Some(&top), "Acme").await;
-        Self { server, account, api, master, _folder: folder }
+        Self { server, account, api, master, folder }
+    }
+
+    /// The same, stopped and started again.
+    pub async fn again(self) -> Self {
+        self.server.stop().await;
+        let server = serve(&self.folder).await;
+        let url = format!("http://{}", server.address());
+        let (api, master) = (self.api.at(&url), self.master.at(&url));
+        Self { server, api, master, ..self }
     }
 
     pub fn app(&self) -> &Arc<App> {
@@ -96,6 +104,13 @@ impl Inside {
     pub async fn leg(&self, said: Value) -> Recorded {
         cdrs::record(self.app(), &self.account, object(said)).await.unwrap()
     }
+}
+
+/// The program on a folder, in which its configuration lies.
+async fn serve(folder: &tempfile::TempDir) -> Server {
+    let flags = Flags { listen: "127.0.0.1:0".parse().ok(), data_dir: Some(folder.path().join("data")) };
+    let config = Config::load(Some(&folder.path().join("stowline.toml")), [], &flags).unwrap();
+    Server::start(config).await.unwrap()
 }
 
 async fn account(app: &App, url: &str, parent: Option<&Account>, name: &str) -> (Account, Api) {

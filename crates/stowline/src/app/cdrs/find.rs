@@ -17,6 +17,7 @@ use crate::app::accounts::Account;
 /// # Errors
 /// [`Error::NotFound`], [`Error::Unavailable`].
 pub async fn get(app: &App, account: &Account, id: &str) -> Result<Leg, Error> {
+    app.intake.settled(&account.id).await;
     let found = months::find(app, account, TYPE, id).await?;
     Leg::read(found).ok_or_else(|| Error::NotFound(id.to_owned()))
 }
@@ -26,6 +27,7 @@ pub async fn get(app: &App, account: &Account, id: &str) -> Result<Leg, Error> {
 /// # Errors
 /// [`Error::NotFound`] when there is no such call, [`Error::Unavailable`].
 pub async fn legs_of(app: &App, account: &Account, id: &str) -> Result<Vec<Leg>, Error> {
+    app.intake.settled(&account.id).await;
     let interaction = match time_of(id) {
         Some(_) => id.to_owned(),
         None => get(app, account, id).await?.interaction_id().to_owned(),
@@ -69,6 +71,7 @@ pub async fn page<F>(
 where
     F: Fn(&Leg) -> bool + Send,
 {
+    app.intake.settled(&account.id).await;
     let row = move |document| Leg::read(document).filter(|found| keep(found));
     months::page(app, account, Which { doc_type: TYPE, owner, ..Which::default() }, span, ask, row).await
 }

@@ -71,6 +71,7 @@ pub async fn summary<F>(
 where
     F: Fn(&Leg) -> bool + Send + Sync,
 {
+    app.intake.settled(&account.id).await;
     let mut all = Sums::default();
     let (mut directions, mut causes, mut months) = (By::default(), By::default(), By::default());
     // Their digests, not their names: there may be many.
