@@ -14,9 +14,10 @@ use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::Sha256;
 
+use crate::installed::path_of;
 use crate::served::Served;
 use crate::wire::runtime;
-use crate::{FaultProxy, Faults, has_program};
+use crate::{FaultProxy, Faults};
 
 const ACCOUNT: &str = "stowtest";
 const KEY: &str = "hunter2-azure/account+key";
@@ -33,10 +34,8 @@ pub struct AzureServer {
 impl AzureServer {
     /// Starts one; `None` where azurite is not installed, and then the test counts as skipped.
     pub fn start() -> Option<Self> {
-        if !has_program("azurite-blob", "the handler azure against azurite") {
-            return None;
-        }
-        let mut command = Command::new("azurite-blob");
+        let program = path_of("azurite-blob", "the handler azure against azurite")?;
+        let mut command = Command::new(program);
         command.env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{}", STANDARD.encode(KEY)));
         command.args(["--blobHost", "127.0.0.1", "--blobPort", "0", "--inMemoryPersistence", "--silent"]);
         command.args(["--skipApiVersionCheck", "--disableTelemetry"]);

@@ -11,10 +11,11 @@ use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
+use crate::installed::path_of;
 use crate::oauth_server::OAuthServer;
 use crate::served::Served;
 use crate::wire::runtime;
-use crate::{FaultProxy, Faults, SERVICE_ACCOUNT_KEY, has_program};
+use crate::{FaultProxy, Faults, SERVICE_ACCOUNT_KEY};
 
 /// A server of buckets in memory, and who gives tokens for it.
 #[derive(Debug)]
@@ -27,14 +28,12 @@ pub struct GcsServer {
 impl GcsServer {
     /// Starts one; `None` where fake-gcs-server is not installed, and then the test counts as skipped.
     pub fn start() -> Option<Self> {
-        if !has_program("fake-gcs-server", "the handler google_storage against fake-gcs-server") {
-            return None;
-        }
+        let program = path_of("fake-gcs-server", "the handler google_storage against fake-gcs-server")?;
         // The server must be told where its clients see it, so the proxy is there first.
         let proxy = RefCell::new(None);
         let (process, _) = Served::that_is_told(|address| {
             let before = proxy.borrow_mut().insert(FaultProxy::start(address)).address();
-            let mut command = Command::new("fake-gcs-server");
+            let mut command = Command::new(&program);
             command.args(["-scheme", "http", "-backend", "memory", "-host", "127.0.0.1", "-log-level", "error"]);
             command.args(["-port", &address.port().to_string(), "-public-host", &before.to_string()]);
             command.args(["-external-url", &format!("http://{before}")]);

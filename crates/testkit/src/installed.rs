@@ -11,10 +11,13 @@ pub fn has_program(program: &str, what: &str) -> bool {
     path_of(program, what).is_some()
 }
 
+/// Where `./test` puts what no package of the system has.
+const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools/bin");
+
 /// The same, and where it is: servers lie where not every user's `PATH` leads.
 pub(crate) fn path_of(program: &str, what: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin", TOOLS].map(PathBuf::from));
     let found = folders.map(|folder| folder.join(program)).find(|path| path.is_file());
     if found.is_none() {
         skipped(&format!("{what}: there is no {program}"));

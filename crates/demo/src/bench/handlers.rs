@@ -1,5 +1,5 @@
-//! Each handler that has a real server, putting files there, beside rclone with the same files and the same server in the same run; and the
-//! first byte of a message that is read through the program, beside the bucket's own.
+//! Each handler that has a real server, putting files there, beside rclone (or curl) with the same files and the same server in the same run;
+//! and the first byte of a message that is read through the program, beside the bucket's own.
 //!
 //! Many files of 100 KB and a few of 64 MB. The handlers run in this process, in their layers and without queue: what a queue costs is
 //! the benchmark of delivery. Both sides work on as many files at once, and leave as many objects, which is looked after.
@@ -16,13 +16,14 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use plan::{AccountId, AttachmentName, Database, DocId};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use testkit::WebdavServer;
 
 use self::peers::Peer;
 use super::report::{Bar, Figure};
 use super::server::{BUCKET, Server, sound};
 use super::{Bench, Outcome, load, median, percentile, progress, yardstick};
 
-/// What share of rclone's rate is promised.
+/// What share of the other side's rate is promised.
 const BAR: f64 = 0.9;
 /// How many times the bucket's own first byte is promised at most.
 const FIRST_BYTE: f64 = 2.0;
@@ -66,6 +67,9 @@ pub async fn run(bench: &Bench, room: &Path) -> anyhow::Result<Outcome> {
     if rclone.is_none() {
         missing.push("handlers beside rclone: rclone is not installed and could not be".to_owned());
     }
+    if !WebdavServer::can_list() {
+        yardstick::install("libnginx-mod-http-dav-ext");
+    }
     for name in peers::NAMES.iter().filter(|_| rclone.is_some()) {
         for load in &loads {
             let source = room.join("source");
@@ -103,10 +107,12 @@ async fn compare(peer: &Peer, load: &Load, source: &Path, files: &[PathBuf], rou
     let bar = progress(peer.name, rounds as u64 * 2);
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..rounds {
-        let seconds = put_all(peer, load, files, &format!("ours-{}-{round}", load.size)).await?;
+        let folders = ["ours", "theirs"].map(|whose| format!("{whose}-{}-{round}", load.size));
+        folders.iter().try_for_each(|folder| peer.prepare(folder))?;
+        let seconds = put_all(peer, load, files, &folders[0]).await?;
         ours.push(load.rate(seconds));
         bar.inc(1);
-        let seconds = peer.copy(source, &format!("theirs-{}-{round}", load.size), load.lanes)?;
+        let seconds = peer.copy(source, &folders[1], load.lanes)?;
         theirs.push(load.rate(seconds));
         bar.inc(1);
     }
@@ -117,10 +123,10 @@ async fn compare(peer: &Peer, load: &Load, source: &Path, files: &[PathBuf], rou
         what: format!("handler {}: {} files of {size}, {} at once", peer.name, load.files, load.lanes),
         unit: load.unit.to_owned(),
         ours: median(&ours),
-        yardstick: Some((format!("rclone, {}", load.unit), median(&theirs))),
+        yardstick: Some((format!("{}, {}", peer.rival(), load.unit), median(&theirs))),
         ratio: Some(median(&ratios)),
         bar: Some(Bar::AtLeast(BAR)),
-        raw: json!({"ours": ours, "rclone": theirs, "ratios": ratios}),
+        raw: json!({"ours": ours, "theirs": theirs, "ratios": ratios}),
     })
 }
 

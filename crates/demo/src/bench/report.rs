@@ -161,6 +161,12 @@ over the rounds, ratios are medians of the rounds' ratios.
 - **delivery**: 10,000 voicemails are accepted while the S3 server (s3s-fs, in the load generator's process) is away; it comes back, all are made
   due, and the clock runs until none is left unverified. Beside it: `rclone copy --transfers 16 --s3-no-check-bucket` with the same files to the
   same server, whose own folder is in memory where there is room. Then one deposit at a time, from its first byte until its object is verified.
+- **handlers**: each handler alone, in its layers and without a queue, beside `rclone copy --transfers` with as many files at once to the same server: s3s-fs,
+  azurite and fake-gcs-server (behind a proxy of ours), nginx, OpenSSH, pyftpdlib, a folder. rclone cannot write to a plain web server; there it is `curl --parallel`.
+  Both sides make as sure of what they wrote: rclone compares lengths, and digests where the server tells them, so `webdav` and `ftp` run with `read_back` off (over
+  plain connections it is on unless it is said); `http` reads back what it wrote, and so does curl. Our syncs of `filesystem` and `sftp` have a `sync` of the file
+  system after rclone beside them. Digests are known before, as they are of what was deposited. First bytes: a message of 1 MB read through the program,
+  and from the S3 server by a presigned URL, in turns, each on a connection that is kept.
 - **memory**: 64 connections upload 256 MiB each at the same time, then all are delivered. The peak is the kernel's (`VmHWM`), idle is two
   seconds after the start.
 - **routes**: the plan of an account out of the cache of 100,000, then from database and document type to its handler; accounts in an order
@@ -168,7 +174,8 @@ over the rounds, ratios are medians of the rounds' ratios.
 - **ingest**: 100 connections PUT messages of 100 MB at the same time with an ingest key, then all are delivered. The peak as for memory; the S3
   server's folder is in memory where there is room.
 - **tenants**: a thousand accounts with a storage document each; recordings of 20 KB for all of them at a steady rate, one of ten for three of them whose
-  destinations, in every other round, never answer, refuse connections, and take three seconds for each request. Beside it: the rounds in which they do not.
+  destinations, in every other round, never answer, refuse connections, and take three seconds for each request. Beside it: the rounds before and after, in
+  which they do not; the ratio is the median over seven.
   Times are from the beginning of an upload until its object arrives at the S3 server, of the other accounts alone. Retries are faster than by default.
 - **cdrs**: what `mod_json_cdr` posts (JSON of 12 KB, each a leg of a call of its own) on 64 kept-alive connections, each answered 200 only when it is
   durable. Between the rounds the server is left alone until all are documents, which is the second figure; all are counted afterwards. Beside it: an axum server in a process of its own that gives back the same bodies, on as many connections.

@@ -41,6 +41,14 @@ pub fn fsynced_writes(folder: &Path, bytes: &[u8], lanes: usize, count: usize) -
     Ok(started.elapsed())
 }
 
+/// Tries to install a Debian package that is missing. Whether it did, the caller sees by looking.
+pub fn install(package: &str) {
+    eprintln!("{package} is missing: trying apt-get install {package}");
+    let mut command = Command::new("apt-get");
+    command.args(["install", "-y", "-qq", "--no-install-recommends", package]).env("DEBIAN_FRONTEND", "noninteractive");
+    let _ = command.stdout(Stdio::null()).status();
+}
+
 /// rclone, when it is there or can be installed.
 #[derive(Debug)]
 pub struct Rclone {
@@ -52,12 +60,7 @@ impl Rclone {
     /// Finds rclone, and tries apt-get where it is missing.
     pub fn find() -> Option<Self> {
         Self::ask().or_else(|| {
-            eprintln!("rclone is missing: trying apt-get install rclone");
-            let mut command = Command::new("apt-get");
-            command
-                .args(["install", "-y", "-qq", "--no-install-recommends", "rclone"])
-                .env("DEBIAN_FRONTEND", "noninteractive");
-            command.stdout(Stdio::null()).status().ok()?;
+            install("rclone");
             Self::ask()
         })
     }

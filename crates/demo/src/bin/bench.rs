@@ -72,6 +72,8 @@ async fn run(options: Options) -> anyhow::Result<bool> {
     let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     let folder = options.data_dir.unwrap_or_else(|| root.join("target/bench"));
     std::fs::create_dir_all(&folder)?;
+    // The handler `filesystem` takes no path that climbs.
+    let folder = folder.canonicalize()?;
     machine::refuse_tmpfs(&folder)?;
     let bench = Bench { binary: binary::build()?, folder: folder.clone(), quick: options.quick };
     let mut machine = machine::describe(&folder);

@@ -1,31 +1,48 @@
-//! The servers that both sides put files on, and how rclone is told where they are.
+//! The servers that both sides put files on, and how the other side is told where they are: rclone, or curl where rclone cannot write.
+//!
+//! Neither side does more than the other: rclone looks at an object's length once it is there, and at its digest where the server tells one, so
+//! no handler is told to read back what it wrote; what `http` reads back in any case, curl fetches too. What `filesystem` and `sftp` sync is synced.
 
 use std::any::Any;
-use std::path::Path;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use attachments::{Assurance, Moment, Pool, Receipt};
 use serde_json::{Map, Value, json};
 use testkit::{AzureServer, FtpServer, GcsServer, S3Server, SshServer, WebdavServer};
 
 /// The handlers that have a server to be had.
-pub(super) const NAMES: [&str; 7] = ["s3", "azure", "google_storage", "filesystem", "webdav", "sftp", "ftp"];
+pub(super) const NAMES: [&str; 8] = ["s3", "azure", "google_storage", "filesystem", "webdav", "sftp", "ftp", "http"];
 
 const PLACE: &str = "bench";
 const USER: (&str, &str) = ("bench", "bench-password");
 
-/// A server, what a handler is told of it, and what rclone is.
+/// A server, what a handler is told of it, and who else puts files there.
 pub(super) struct Peer {
     pub(super) name: &'static str,
     pub(super) settings: Map<String, Value>,
-    /// `RCLONE_CONFIG_BENCH_…`
-    remote: Vec<(&'static str, String)>,
-    /// Where below the remote the files go.
-    below: String,
+    rival: Rival,
+    /// Where folders must be made before anybody writes to them.
+    folders: Option<PathBuf>,
     _server: Box<dyn Any + Send + Sync>,
+}
+
+/// Who does the same.
+enum Rival {
+    Rclone {
+        /// `RCLONE_CONFIG_BENCH_…`
+        remote: Vec<(&'static str, String)>,
+        /// Where below the remote the files go.
+        below: String,
+        /// A folder that is synced when they are there.
+        synced: Option<PathBuf>,
+    },
+    /// It sends all files to a URL, and fetches them again.
+    Curl(String),
 }
 
 impl Peer {
@@ -37,39 +54,104 @@ impl Peer {
             "azure" => AzureServer::start().map(azure),
             "google_storage" => GcsServer::start().map(google_storage),
             "filesystem" => Some(filesystem(room)?),
-            "webdav" => WebdavServer::start(USER.0, USER.1, what).map(webdav).transpose()?,
+            "webdav" => WebdavServer::start_with_lists(USER.0, USER.1, what).map(webdav).transpose()?,
             "sftp" => SshServer::start(what).map(|server| sftp(server, room)).transpose()?,
             "ftp" => FtpServer::start("none", USER.0, USER.1, what).map(ftp).transpose()?,
-            other => anyhow::bail!("{other} has no server"),
+            "http" => WebdavServer::start(USER.0, USER.1, what).map(http),
+            other => bail!("{other} has no server"),
         };
-        Ok(made.map(|(settings, remote, below, server)| Self {
+        Ok(made.map(|Made { settings, rival, folders, server }| Self {
             name,
             settings: settings.as_object().cloned().unwrap_or_default(),
-            remote,
-            below,
+            rival,
+            folders,
             _server: server,
         }))
     }
 
-    /// rclone copies a folder there, so many files at once; the seconds that it took.
-    pub(super) fn copy(&self, from: &Path, to: &str, transfers: usize) -> anyhow::Result<f64> {
-        let mut command = Command::new("rclone");
-        command.args(["copy", "--config", "/dev/null", "--transfers", &transfers.to_string(), "--retries", "1"]);
-        command.arg(from).arg(format!("bench:{}/{to}", self.below));
-        command.env_remove("AWS_CA_BUNDLE");
-        for (name, value) in &self.remote {
-            command.env(format!("RCLONE_CONFIG_BENCH_{name}"), value);
+    /// What the other side is called.
+    pub(super) fn rival(&self) -> &'static str {
+        match &self.rival {
+            Rival::Rclone { synced: None, .. } => "rclone",
+            Rival::Rclone { .. } => "rclone, then sync",
+            Rival::Curl(_) => "curl, there and back",
         }
+    }
+
+    /// Makes a folder where neither side could.
+    pub(super) fn prepare(&self, folder: &str) -> anyhow::Result<()> {
+        self.folders.iter().try_for_each(|root| std::fs::create_dir_all(root.join(folder)))?;
+        Ok(())
+    }
+
+    /// The other side copies a folder there, so many files at once; the seconds that it took.
+    pub(super) fn copy(&self, from: &Path, to: &str, transfers: usize) -> anyhow::Result<f64> {
+        let mut commands = match &self.rival {
+            Rival::Rclone { remote, below, synced } => {
+                let mut rclone = Command::new("rclone");
+                rclone.args(["copy", "--config", "/dev/null", "--transfers", &transfers.to_string(), "--retries", "1"]);
+                rclone.arg(from).arg(format!("bench:{below}/{to}")).env_remove("AWS_CA_BUNDLE");
+                rclone.envs(remote.iter().map(|(name, value)| (format!("RCLONE_CONFIG_BENCH_{name}"), value)));
+                let sync = synced.iter().map(|folder| {
+                    let mut sync = Command::new("sync");
+                    sync.arg("--file-system").arg(folder);
+                    sync
+                });
+                std::iter::once(rclone).chain(sync).collect()
+            }
+            Rival::Curl(url) => curl(url, from, to, transfers)?,
+        };
         let started = Instant::now();
-        let output = command.output().context("rclone could not be run")?;
-        let seconds = started.elapsed().as_secs_f64();
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "rclone: {}", said.lines().last().unwrap_or_default());
-        Ok(seconds)
+        for command in &mut commands {
+            let output = command.output().with_context(|| format!("{command:?} could not be run"))?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            let program = command.get_program().to_string_lossy();
+            ensure!(output.status.success(), "{program}: {}", said.lines().last().unwrap_or_default());
+        }
+        Ok(started.elapsed().as_secs_f64())
     }
 }
 
-type Made = (Value, Vec<(&'static str, String)>, String, Box<dyn Any + Send + Sync>);
+/// Sends all files of a folder, then fetches them.
+fn curl(url: &str, from: &Path, to: &str, transfers: usize) -> anyhow::Result<Vec<Command>> {
+    let (mut up, mut down) = (String::new(), String::new());
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let there = format!("{url}{to}/{}", entry.file_name().to_string_lossy());
+        writeln!(up, "upload-file = \"{}\"\nurl = \"{there}\"", entry.path().display())?;
+        writeln!(down, "output = \"/dev/null\"\nurl = \"{there}\"")?;
+    }
+    let (beside, mut commands) = (from.parent().context("a folder above")?, Vec::new());
+    for (name, text) in [("up", up), ("down", down)] {
+        let file = beside.join(format!("curl-{name}"));
+        std::fs::write(&file, text)?;
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--show-error", "--fail", "--parallel", "--parallel-max"]);
+        command.arg(transfers.to_string()).arg("--config").arg(file);
+        commands.push(command);
+    }
+    Ok(commands)
+}
+
+/// What a peer is made of.
+struct Made {
+    settings: Value,
+    rival: Rival,
+    folders: Option<PathBuf>,
+    server: Box<dyn Any + Send + Sync>,
+}
+
+impl Made {
+    fn rclone(
+        settings: Value,
+        remote: Vec<(&'static str, String)>,
+        below: impl Into<String>,
+        server: impl Any + Send + Sync,
+    ) -> Self {
+        let rival = Rival::Rclone { remote, below: below.into(), synced: None };
+        Self { settings, rival, folders: None, server: Box::new(server) }
+    }
+}
 
 fn s3(room: &Path) -> anyhow::Result<Made> {
     let folder = room.join("objects");
@@ -85,7 +167,7 @@ fn s3(room: &Path) -> anyhow::Result<Made> {
         ("SECRET_ACCESS_KEY", server.secret_key().into()),
         ("NO_CHECK_BUCKET", "true".into()),
     ];
-    Ok((server.settings("bench-handlers"), remote, "bench-handlers".into(), Box::new(server)))
+    Ok(Made::rclone(server.settings("bench-handlers"), remote, "bench-handlers", server))
 }
 
 fn azure(server: AzureServer) -> Made {
@@ -94,7 +176,7 @@ fn azure(server: AzureServer) -> Made {
     let settings = server.settings(PLACE);
     let root = settings["base_url"].as_str().unwrap_or_default();
     let url = format!("{root}/{PLACE}?{}", server.sas("rwdlac"));
-    (settings, vec![("TYPE", "azureblob".into()), ("SAS_URL", url)], PLACE.into(), Box::new(server))
+    Made::rclone(settings, vec![("TYPE", "azureblob".into()), ("SAS_URL", url)], PLACE, server)
 }
 
 fn google_storage(server: GcsServer) -> Made {
@@ -107,14 +189,16 @@ fn google_storage(server: GcsServer) -> Made {
         ("NO_CHECK_BUCKET", "true".into()),
         ("BUCKET_POLICY_ONLY", "true".into()),
     ];
-    (server.settings(PLACE), remote, PLACE.into(), Box::new(server))
+    Made::rclone(server.settings(PLACE), remote, PLACE, server)
 }
 
 fn filesystem(room: &Path) -> anyhow::Result<Made> {
     let folder = room.join("files");
     std::fs::create_dir_all(&folder)?;
     let below = folder.join("rclone").display().to_string();
-    Ok((json!({"root": folder}), vec![("TYPE", "local".into())], below, Box::new(())))
+    let remote = vec![("TYPE", "local".into())];
+    let rival = Rival::Rclone { remote, below, synced: Some(folder.clone()) };
+    Ok(Made { settings: json!({"root": folder}), rival, folders: None, server: Box::new(()) })
 }
 
 fn webdav(server: WebdavServer) -> anyhow::Result<Made> {
@@ -126,7 +210,8 @@ fn webdav(server: WebdavServer) -> anyhow::Result<Made> {
         ("USER", USER.0.into()),
         ("PASS", obscured()?),
     ];
-    Ok((json!({"url": url, "username": USER.0, "password": USER.1}), remote, PLACE.into(), Box::new(server)))
+    let settings = json!({"url": url, "username": USER.0, "password": USER.1, "read_back": false});
+    Ok(Made::rclone(settings, remote, PLACE, server))
 }
 
 fn sftp(server: SshServer, room: &Path) -> anyhow::Result<Made> {
@@ -144,7 +229,8 @@ fn sftp(server: SshServer, room: &Path) -> anyhow::Result<Made> {
         "host": "127.0.0.1", "port": server.address().port(), "username": server.user(),
         "private_key": server.private_key("key"), "host_key": server.fingerprint("host"),
     });
-    Ok((settings, remote, PLACE.into(), Box::new(server)))
+    let rival = Rival::Rclone { remote, below: PLACE.into(), synced: Some(server.files()) };
+    Ok(Made { settings, rival, folders: None, server: Box::new(server) })
 }
 
 fn ftp(server: FtpServer) -> anyhow::Result<Made> {
@@ -155,8 +241,18 @@ fn ftp(server: FtpServer) -> anyhow::Result<Made> {
         ("USER", USER.0.into()),
         ("PASS", obscured()?),
     ];
-    let settings = json!({"url": format!("ftp://{}:{}@{}", USER.0, USER.1, server.address())});
-    Ok((settings, remote, PLACE.into(), Box::new(server)))
+    let url = format!("ftp://{}:{}@{}", USER.0, USER.1, server.address());
+    // pyftpdlib answers what rclone does not understand when it is asked for the list of a folder that is missing.
+    let folders = Some(server.files().join(PLACE));
+    Ok(Made { folders, ..Made::rclone(json!({"url": url, "read_back": false}), remote, PLACE, server) })
+}
+
+fn http(server: WebdavServer) -> Made {
+    let url = format!("http://{}:{}@{}/", USER.0, USER.1, server.address());
+    // One folder, since a plain web server makes none.
+    let fields = json!([{"group": [{"arg": "id"}, {"const": "_"}, {"arg": "attachment"}]}]);
+    let (settings, folders) = (json!({"url": url, "field_list": fields}), Some(server.files()));
+    Made { settings, rival: Rival::Curl(url), folders, server: Box::new(server) }
 }
 
 /// The password as rclone wants to be told it.
