@@ -28,6 +28,7 @@ mod handlers;
 pub mod layers;
 mod location;
 mod payload;
+mod pieces;
 mod pool;
 mod presigned;
 mod receipt;

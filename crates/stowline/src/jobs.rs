@@ -130,7 +130,7 @@ impl PutAttachment {
         Ok(NewJob {
             kind: PUT.into(),
             key: format!("{}/{}", self.document, self.attachment),
-            lane: lane(&self.account, &self.handler_id),
+            lane: self.lane(),
             scope: self.account.to_string(),
             payload: (self.area == Area::Spool).then(|| self.file.clone()),
             size: self.length,
@@ -141,14 +141,14 @@ impl PutAttachment {
 }
 
 impl PutAttachment {
-    /// Body for the job while it runs.
-    pub(crate) fn noted(&self) -> Result<Vec<u8>, Error> {
+    /// Body for a job that exists.
+    pub(crate) fn body(&self) -> Result<Vec<u8>, Error> {
         body(self)
     }
 
-    /// Body and lane for a job that exists.
-    pub(crate) fn update(&self) -> Result<(Vec<u8>, String), Error> {
-        Ok((body(self)?, lane(&self.account, &self.handler_id)))
+    /// Its lane.
+    pub(crate) fn lane(&self) -> String {
+        lane(&self.account, &self.handler_id)
     }
 }
 
@@ -235,29 +235,26 @@ fn fault(code: &str, message: impl Into<String>) -> JobError {
 /// The most of a provider's words that is kept, in bytes.
 const LONGEST_MESSAGE: usize = 2048;
 
-/// Nothing can be tried before a person consents again.
-fn consent_needed(error: &attachments::Error, exchange: Option<&attachments::Exchange>) -> JobError {
+/// What a destination said, as it is kept: our words and then the provider's, cut.
+fn told(error: &attachments::Error, code: String, ending: &str) -> JobError {
+    let exchange = error.exchange();
     let words = exchange.and_then(|exchange| exchange.message.as_deref()).map(|words| format!(": {words}"));
-    let mut message = format!("{error}{}; consent has to be given again", words.unwrap_or_default());
+    let mut message = format!("{error}{}{ending}", words.unwrap_or_default());
     message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
-    let http_status = exchange.and_then(|exchange| exchange.status);
-    JobError { code: CONSENT_NEEDED.into(), message, http_status }
+    JobError { code, message, http_status: exchange.and_then(|exchange| exchange.status) }
 }
 
 /// What a destination's failure means for the job. No answer of a destination is final.
 fn failed(error: &attachments::Error) -> Outcome {
-    let exchange = error.exchange();
-    let provider = exchange.and_then(|exchange| exchange.message.clone());
-    let code = exchange.and_then(|exchange| exchange.code.clone()).unwrap_or_else(|| error.kind().word().to_owned());
     if error.kind() == attachments::ErrorKind::Revoked {
-        return Outcome::Hold { error: consent_needed(error, exchange) };
+        // Nothing can be tried before a person consents again.
+        return Outcome::Hold { error: told(error, CONSENT_NEEDED.into(), "; consent has to be given again") };
     }
-    let mut message = provider.map_or_else(|| error.to_string(), |provider| format!("{error}: {provider}"));
-    message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
-    let job_error = JobError { code, message, http_status: exchange.and_then(|exchange| exchange.status) };
+    let code = error.exchange().and_then(|exchange| exchange.code.clone());
+    let error_of_job = told(error, code.unwrap_or_else(|| error.kind().word().to_owned()), "");
     match error.advice() {
-        attachments::Advice::After(after) => Outcome::Postpone { error: job_error, after: Some(after) },
-        attachments::Advice::Backoff => Outcome::Postpone { error: job_error, after: None },
-        attachments::Advice::Park => Outcome::Park { error: job_error },
+        attachments::Advice::After(after) => Outcome::Postpone { error: error_of_job, after: Some(after) },
+        attachments::Advice::Backoff => Outcome::Postpone { error: error_of_job, after: None },
+        attachments::Advice::Park => Outcome::Park { error: error_of_job },
     }
 }

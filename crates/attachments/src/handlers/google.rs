@@ -1,8 +1,10 @@
 //! What the two Google handlers share: how a refusal is read, and uploads that go in pieces.
 //!
-//! An upload in pieces is a session with an address of its own. When the way breaks in the middle, the session is asked how far it got and
-//! goes on from there, as long as it gets further each time. The address is a credential by itself and is in no error.
+//! An upload in pieces is a session with an address of its own. The address is a credential by itself and is in no error.
 
+use std::ops::Range;
+
+use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
 use http::{HeaderValue, Method, StatusCode, header};
 use outbound::{Body, Request};
@@ -13,6 +15,7 @@ use crate::asking::{Answer, Refusal, ask};
 use crate::bearer::Bearer;
 use crate::error::{Error, ErrorKind, Operation};
 use crate::payload::Payload;
+use crate::pieces::{self, At};
 
 /// What is larger goes in pieces.
 pub(super) const THRESHOLD: u64 = 8 << 20;
@@ -90,7 +93,7 @@ pub(super) async fn in_pieces(
     let url = url.ok_or_else(|| Error::new(Operation::Put, ErrorKind::Rejected, "a session without an address"))?;
     let session = Session { bearer, payload, url, shown: opened.url.clone() };
     opened.pass().await;
-    session.send().await
+    pieces::send(&session, payload.length, PIECE).await
 }
 
 struct Session<'a> {
@@ -100,49 +103,23 @@ struct Session<'a> {
     shown: Url,
 }
 
-/// How far a session is.
-enum At {
-    /// It waits for the byte at this offset.
-    Byte(u64),
-    /// It is at its end.
-    Done(Box<Answer>),
+#[async_trait]
+impl pieces::Session for Session<'_> {
+    type Stored = Answer;
+
+    async fn piece(&self, range: Range<u64>) -> Result<At<Answer>, Error> {
+        let text = format!("bytes {}-{}/{}", range.start, range.end - 1, self.payload.length);
+        let body = Body::Stream { length: range.end - range.start, stream: self.payload.open(Some(range)) };
+        self.put(text, body).await
+    }
+
+    async fn progress(&self) -> Result<At<Answer>, Error> {
+        self.put(format!("bytes */{}", self.payload.length), Body::Empty).await
+    }
 }
 
 impl Session<'_> {
-    async fn send(&self) -> Result<Answer, Error> {
-        let mut at = 0;
-        loop {
-            let next = match self.piece(at).await {
-                Ok(next) => next,
-                Err(error) if error.kind() == ErrorKind::Interrupted => match self.progress().await {
-                    // Further than before: what was broken was the way, and it goes on.
-                    Ok(At::Byte(reached)) if reached > at => At::Byte(reached),
-                    Ok(At::Done(answer)) => At::Done(answer),
-                    _ => return Err(error),
-                },
-                Err(error) => return Err(error),
-            };
-            match next {
-                At::Done(answer) => return Ok(*answer),
-                At::Byte(reached) if reached > at && reached <= self.payload.length => at = reached,
-                At::Byte(_) => {
-                    return Err(Error::new(Operation::Put, ErrorKind::Interrupted, "the session does not get further"));
-                }
-            }
-        }
-    }
-
-    async fn piece(&self, at: u64) -> Result<At, Error> {
-        let end = self.payload.length.min(at + PIECE);
-        let range = format!("bytes {at}-{}/{}", end.saturating_sub(1), self.payload.length);
-        self.put(range, Body::Stream { length: end - at, stream: self.payload.open(Some(at..end)) }).await
-    }
-
-    async fn progress(&self) -> Result<At, Error> {
-        self.put(format!("bytes */{}", self.payload.length), Body::Empty).await
-    }
-
-    async fn put(&self, range: String, body: Body) -> Result<At, Error> {
+    async fn put(&self, range: String, body: Body) -> Result<At<Answer>, Error> {
         let mut request = Request::new(Method::PUT, self.url.clone());
         request.headers.extend(HeaderValue::from_str(&range).ok().map(|range| (header::CONTENT_RANGE, range)));
         request.body = body;
@@ -150,7 +127,7 @@ impl Session<'_> {
         let asked = ask(&self.bearer.client, Operation::Put, request).await;
         let asked = asked.map_err(|error| error.at(&self.shown))?;
         match asked {
-            Ok(answer) => Ok(At::Done(Box::new(Answer { url: self.shown.clone(), ..answer }))),
+            Ok(answer) => Ok(At::Done(Answer { url: self.shown.clone(), ..answer })),
             Err(refusal) if refusal.status == StatusCode::PERMANENT_REDIRECT => {
                 let reached =
                     refusal.header("range").and_then(|range| range.rsplit('-').next()?.trim().parse::<u64>().ok());

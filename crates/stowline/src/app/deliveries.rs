@@ -133,6 +133,6 @@ async fn reroute_when_idle(app: &App, mut job: Job, until: Instant) -> Result<bo
 async fn reroute_one(app: &App, job: &Job) -> Result<Result<bool, delivery::Error>, Error> {
     let jobs::Payload::Put(put) = jobs::Payload::read(job)? else { return Ok(Ok(false)) };
     let Some(rerouted) = deposit::rerouted(app, &put).await? else { return Ok(Ok(false)) };
-    let (body, lane) = rerouted.update()?;
+    let (body, lane) = (rerouted.body()?, rerouted.lane());
     Ok(app.journal.update_body(job.id, body, lane).await.map(|()| true))
 }

@@ -109,7 +109,7 @@ async fn reserve(
 ) -> Result<Option<String>, Error> {
     let Some(id) = handler.reserve(&put.location, key).await? else { return Ok(None) };
     let noted = PutAttachment { reserved: Some(id.clone()), ..put.clone() };
-    app.journal.note(job, noted.noted()?).await.map_err(|error| Error::unavailable("journal", error))?;
+    app.journal.note(job, noted.body()?).await.map_err(|error| Error::unavailable("journal", error))?;
     Ok(Some(id))
 }
 

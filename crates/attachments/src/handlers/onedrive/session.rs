@@ -1,6 +1,8 @@
-//! A large payload goes in pieces, in a session with an address of its own. When the way breaks in the middle, the session is asked how far
-//! it got and goes on from there, as long as it gets further each time. The address is a credential by itself and is in no error.
+//! A large payload goes in pieces, in a session with an address of its own. The address is a credential by itself and is in no error.
 
+use std::ops::Range;
+
+use async_trait::async_trait;
 use http::{HeaderValue, Method, StatusCode, header};
 use outbound::{Body as Sent, Request};
 use serde_json::Value;
@@ -10,18 +12,11 @@ use super::{Look, OneDrive, beginning, refused};
 use crate::asking::{Answer, Refusal, ask};
 use crate::error::{Error, ErrorKind, Operation};
 use crate::payload::Payload;
+use crate::pieces::{self, At};
 use crate::unfinished::Place;
 
 /// The size of a piece: a multiple of 320 KiB.
 const PIECE: u64 = 25 * (320 << 10);
-
-/// How far a session is.
-enum At {
-    /// It waits for the byte at this offset.
-    Byte(u64),
-    /// It is at its end, and this is what the drive says of the file.
-    Done(Value),
-}
 
 impl OneDrive {
     pub(super) async fn put_in_pieces(&self, place: &Place, payload: &Payload, digest: &str) -> Result<Value, Error> {
@@ -42,7 +37,7 @@ impl OneDrive {
         let address = opened["uploadUrl"].as_str().and_then(|address| Url::parse(address).ok());
         let nameless = || Error::new(Operation::Put, ErrorKind::Rejected, "a session without an address");
         let session = Session { drive: self, payload, shown: url.clone(), address: address.ok_or_else(nameless)? };
-        let sent = session.send().await;
+        let sent = pieces::send(&session, payload.length, PIECE).await;
         if sent.is_err() {
             // The drive would keep what was sent for days. Nobody is told if it does.
             let _ = session.ask(Request::new(Method::DELETE, session.address.clone())).await;
@@ -58,46 +53,28 @@ struct Session<'a> {
     shown: Url,
 }
 
-impl Session<'_> {
-    async fn send(&self) -> Result<Value, Error> {
-        let mut at = 0;
-        loop {
-            let next = match self.piece(at).await {
-                Ok(next) => next,
-                Err(error) if error.kind() == ErrorKind::Interrupted => match self.progress().await {
-                    // Further than before: what was broken was the way, and it goes on.
-                    Ok(At::Byte(reached)) if reached > at => At::Byte(reached),
-                    _ => return Err(error),
-                },
-                Err(error) => return Err(error),
-            };
-            match next {
-                At::Done(stored) => return Ok(stored),
-                At::Byte(reached) if reached > at && reached < self.payload.length => at = reached,
-                At::Byte(_) => {
-                    return Err(Error::new(Operation::Put, ErrorKind::Interrupted, "the session does not get further"));
-                }
-            }
-        }
-    }
+#[async_trait]
+impl pieces::Session for Session<'_> {
+    type Stored = Value;
 
-    async fn piece(&self, at: u64) -> Result<At, Error> {
-        let end = self.payload.length.min(at + PIECE);
+    async fn piece(&self, range: Range<u64>) -> Result<At<Value>, Error> {
         let mut request = Request::new(Method::PUT, self.address.clone());
-        let range = HeaderValue::from_str(&format!("bytes {at}-{}/{}", end - 1, self.payload.length));
-        request.headers.extend(range.ok().map(|range| (header::CONTENT_RANGE, range)));
-        request.body = Sent::Stream { length: end - at, stream: self.payload.open(Some(at..end)) };
+        let (end, text) = (range.end, format!("bytes {}-{}/{}", range.start, range.end - 1, self.payload.length));
+        request.headers.extend(HeaderValue::from_str(&text).ok().map(|range| (header::CONTENT_RANGE, range)));
+        request.body = Sent::Stream { length: end - range.start, stream: self.payload.open(Some(range)) };
         let answer = self.ask(request).await?;
         let accepted = answer.response.status() == StatusCode::ACCEPTED;
         let told = answer.json().await?;
         Ok(if accepted { At::Byte(reached(&told).unwrap_or(end)) } else { At::Done(told) })
     }
 
-    async fn progress(&self) -> Result<At, Error> {
+    async fn progress(&self) -> Result<At<Value>, Error> {
         let told = self.ask(Request::new(Method::GET, self.address.clone())).await?.json().await?;
         Ok(At::Byte(reached(&told).unwrap_or_default()))
     }
+}
 
+impl Session<'_> {
     async fn ask(&self, request: Request) -> Result<Answer, Error> {
         // An error names where the session was opened: its own address would let anybody in.
         let asked = ask(&self.drive.bearer.client, Operation::Put, request).await;
