@@ -11,7 +11,15 @@ use http::{HeaderValue, StatusCode};
 use url::Url;
 
 use super::Call;
-use crate::app::fetch::Served;
+use crate::app::fetch::{Answer, Served};
+
+/// The bytes, or the way to them. `disposition` is what `Content-Disposition` says.
+pub fn answer(answer: Answer, disposition: String) -> Response {
+    match answer {
+        Answer::Bytes(served) => response(served, disposition),
+        Answer::Elsewhere(url) => elsewhere(&url),
+    }
+}
 
 /// The bytes as an answer. `disposition` is what `Content-Disposition` says.
 pub fn response(served: Served, disposition: String) -> Response {
@@ -43,7 +51,7 @@ pub fn response(served: Served, disposition: String) -> Response {
 }
 
 /// Sends the reader to where the bytes are. The address is good for a short while, so nobody keeps it.
-pub fn elsewhere(url: &Url) -> Response {
+fn elsewhere(url: &Url) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::FOUND;
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -57,12 +57,9 @@ pub async fn download(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let extension =
         media_types::extension_in(name.as_ref()).map(|extension| format!(".{extension}")).unwrap_or_default();
     let disposition = format!("{kind}; filename=fax_document_{at}{extension}");
-    if let Some(url) = fetch::presigned(&app, &account.id, &fax.document, &pages, &disposition).await? {
-        return Ok(Reply::Raw(super::download::elsewhere(&url)));
-    }
     let range = super::download::range(&call, &pages.generation);
-    let served = fetch::fetch(&app, &account.id, &fax.document.database, &fax.id, &name, range).await?;
-    Ok(Reply::Raw(super::download::response(served, disposition)))
+    let answer = fetch::answer(&app, &account.id, &fax.document, &name, range, &disposition).await?;
+    Ok(Reply::Raw(super::download::answer(answer, disposition)))
 }
 
 /// `DELETE …/faxes/inbox/{fax}`.

@@ -75,13 +75,9 @@ async fn download(
     }
     let kind = if call.is_true("inline") == Some(true) { "inline" } else { "attachment" };
     let disposition = file_names::disposition(kind, name.as_ref());
-    if let Some(url) = fetch::presigned(app, &call.account()?.id, &recording.document, audio, &disposition).await? {
-        return Ok(Reply::Raw(download::elsewhere(&url)));
-    }
     let range = download::range(call, &audio.generation);
-    let database = &recording.document.database;
-    let served = fetch::fetch(app, &call.account()?.id, database, &recording.id, name, range).await?;
-    Ok(Reply::Raw(download::response(served, disposition)))
+    let answer = fetch::answer(app, &call.account()?.id, &recording.document, name, range, &disposition).await?;
+    Ok(Reply::Raw(download::answer(answer, disposition)))
 }
 
 /// `PATCH …/recordings/{recording}`: what the account wants to remember of it, under `user_metadata`. Nothing else of it changes.

@@ -1,13 +1,14 @@
 //! A fetch: an attachment's bytes, from wherever they are, streamed, whole or a range of them.
 
+use std::borrow::Cow;
 use std::io::SeekFrom;
 
-use attachments::ByteRange;
+use attachments::{ByteRange, Handler, Receipt};
 use bytes::Bytes;
 use delivery::{FileId, Held};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use plan::{AccountId, AttachmentName, Database, DocId};
+use plan::{AccountId, AttachmentName, HandlerId};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
@@ -31,60 +32,135 @@ pub struct Served {
     pub stream: BoxStream<'static, Result<Bytes, std::io::Error>>,
 }
 
-/// The bytes of an attachment. Of several forms of range only one is served; what cannot be read as one is served whole.
+/// What a reader is answered with.
+pub enum Answer {
+    /// The bytes.
+    Bytes(Served),
+    /// Where they may be read without us, for a short while.
+    Elsewhere(Url),
+}
+
+/// The bytes of an attachment, whose document was just read. Of several forms of range only one is served; what cannot be read as one is
+/// served whole.
 ///
 /// # Errors
 /// [`Error::NotFound`] without such an attachment, [`Error::Range`], [`Error::OutOfReach`], [`Error::Destination`], [`Error::Unavailable`].
 pub async fn fetch(
     app: &App,
     account: &AccountId,
-    database: &Database,
-    id: &DocId,
+    document: &Document,
     name: &AttachmentName,
     range: Option<ByteRange>,
 ) -> Result<Served, Error> {
-    // Between reading the document and opening its file the delivery may finish and the file go: the document says then where the bytes are.
-    let mut attempts = 3;
+    let mut latest = Latest::of(document);
     loop {
-        let document = app.documents.get(database, id).await?.ok_or_else(|| Error::NotFound(id.to_string()))?;
-        let attachment = attachment_of(&document, name).ok_or_else(|| Error::NotFound(id.to_string()))?;
-        let total = attachment.length;
-        let range = range.map(|range| range.within(total).ok_or(Error::Range { total })).transpose()?;
-        attempts -= 1;
-        match open(app, account, &document, &attachment, range).await {
-            Err(Error::NotFound(_)) if attempts > 0 && matches!(attachment.place, Place::Pending { .. }) => {}
-            opened => {
-                return opened.map(|stream| Served {
-                    content_type: attachment.content_type.clone(),
-                    total: attachment.length,
-                    range,
-                    etag: attachment.generation.clone(),
-                    stream,
-                });
-            }
+        let attachment = latest.attachment(name)?;
+        match serve(app, account, &latest.document, attachment, range).await {
+            Err(error) => latest.again(app, error).await?,
+            served => return served,
         }
     }
 }
 
-/// Where the bytes of an attachment may be read without us, for a short while: only when they lie nowhere else, and the handler's settings say
-/// that readers are sent there.
+/// The same for a reader who may be sent to where the bytes are: only when they lie nowhere else, and the handler's settings say so.
+/// `disposition` is the `Content-Disposition` that the reader is to see.
 ///
 /// # Errors
 /// As [`fetch`].
-pub async fn presigned(
+pub async fn answer(
     app: &App,
     account: &AccountId,
     document: &Document,
-    attachment: &Attachment,
+    name: &AttachmentName,
+    range: Option<ByteRange>,
     disposition: &str,
-) -> Result<Option<Url>, Error> {
-    let Place::Stored { receipt, handler_id, owner, file: None } = &attachment.place else { return Ok(None) };
-    let settings = dataplans::settings(app, account, owner.as_deref(), handler_id, &receipt.destination).await?;
-    let wanted = |settings: &dataplans::Settings| settings.entry.settings.contains_key("redirect_reads");
-    let Some(settings) = settings.filter(wanted) else { return Ok(None) };
+) -> Result<Answer, Error> {
+    let mut latest = Latest::of(document);
+    loop {
+        let attachment = latest.attachment(name)?;
+        match send_or_serve(app, account, &latest.document, attachment, range, disposition).await {
+            Err(error) => latest.again(app, error).await?,
+            answer => return answer,
+        }
+    }
+}
+
+/// A document as it was read last. Between reading it and opening its file a delivery may finish and the file go: the document says then where
+/// the bytes are.
+struct Latest<'a> {
+    document: Cow<'a, Document>,
+    attempts: u32,
+}
+
+impl<'a> Latest<'a> {
+    fn of(document: &'a Document) -> Self {
+        Self { document: Cow::Borrowed(document), attempts: 3 }
+    }
+
+    fn attachment(&self, name: &AttachmentName) -> Result<Attachment, Error> {
+        attachment_of(&self.document, name).ok_or_else(|| Error::NotFound(self.document.id.to_string()))
+    }
+
+    /// After a failure: the document is read again, for a new attempt that may find what this one did not. Else the failure.
+    async fn again(&mut self, app: &App, error: Error) -> Result<(), Error> {
+        self.attempts -= 1;
+        if self.attempts == 0 || !matches!(error, Error::NotFound(_) | Error::Destination(_)) {
+            return Err(error);
+        }
+        let (database, id) = (&self.document.database, &self.document.id);
+        let now = app.documents.get(database, id).await?.ok_or_else(|| Error::NotFound(id.to_string()))?;
+        // A file may have gone elsewhere meanwhile; what a destination says of the same receipt stays true.
+        if now.revision == self.document.revision && matches!(error, Error::Destination(_)) {
+            return Err(error);
+        }
+        self.document = Cow::Owned(now);
+        Ok(())
+    }
+}
+
+async fn send_or_serve(
+    app: &App,
+    account: &AccountId,
+    document: &Document,
+    attachment: Attachment,
+    range: Option<ByteRange>,
+    disposition: &str,
+) -> Result<Answer, Error> {
+    let Place::Stored { receipt, handler_id, owner, file: None } = &attachment.place else {
+        return serve(app, account, document, attachment, range).await.map(Answer::Bytes);
+    };
+    let settings = destination(app, account, owner.as_deref(), handler_id, receipt).await?;
     let handler = settings.open(app).await?;
-    tracing::debug!(document.id = %document.id, "a reader is sent to the destination");
-    Ok(handler.presign(receipt, disposition).await?)
+    if settings.entry.settings.contains_key("redirect_reads")
+        && let Some(url) = handler.presign(receipt, disposition).await?
+    {
+        tracing::debug!(document.id = %document.id, "a reader is sent to the destination");
+        return Ok(Answer::Elsewhere(url));
+    }
+    let range = within(range, attachment.length)?;
+    let stream = from_handler(handler.as_ref(), receipt, document, range).await?;
+    Ok(Answer::Bytes(served(attachment, range, stream)))
+}
+
+async fn serve(
+    app: &App,
+    account: &AccountId,
+    document: &Document,
+    attachment: Attachment,
+    range: Option<ByteRange>,
+) -> Result<Served, Error> {
+    let range = within(range, attachment.length)?;
+    let stream = open(app, account, document, &attachment, range).await?;
+    Ok(served(attachment, range, stream))
+}
+
+fn within(range: Option<ByteRange>, total: u64) -> Result<Option<(u64, u64)>, Error> {
+    range.map(|range| range.within(total).ok_or(Error::Range { total })).transpose()
+}
+
+fn served(attachment: Attachment, range: Option<(u64, u64)>, stream: Bytestream) -> Served {
+    let Attachment { content_type, length, generation, .. } = attachment;
+    Served { content_type, total: length, range, etag: generation, stream }
 }
 
 type Bytestream = BoxStream<'static, Result<Bytes, std::io::Error>>;
@@ -109,15 +185,32 @@ async fn open(
                     opened => return opened,
                 }
             }
-            let settings =
-                dataplans::settings(app, account, owner.as_deref(), handler_id, &receipt.destination).await?;
-            let settings = settings.ok_or(Error::OutOfReach)?;
-            let handler = settings.open(app).await?;
-            let wanted = range.map(|(first, last)| ByteRange::FromTo(first, last));
-            let body = handler.fetch(receipt, wanted, &Value::Object(document.public())).await?;
-            Ok(body.stream.map_err(std::io::Error::other).boxed())
+            let settings = destination(app, account, owner.as_deref(), handler_id, receipt).await?;
+            from_handler(settings.open(app).await?.as_ref(), receipt, document, range).await
         }
     }
+}
+
+/// The settings that a receipt is good with today.
+async fn destination(
+    app: &App,
+    account: &AccountId,
+    owner: Option<&str>,
+    id: &HandlerId,
+    receipt: &Receipt,
+) -> Result<dataplans::Settings, Error> {
+    dataplans::settings(app, account, owner, id, &receipt.destination).await?.ok_or(Error::OutOfReach)
+}
+
+async fn from_handler(
+    handler: &dyn Handler,
+    receipt: &Receipt,
+    document: &Document,
+    range: Option<(u64, u64)>,
+) -> Result<Bytestream, Error> {
+    let wanted = range.map(|(first, last)| ByteRange::FromTo(first, last));
+    let body = handler.fetch(receipt, wanted, &Value::Object(document.public())).await?;
+    Ok(body.stream.map_err(std::io::Error::other).boxed())
 }
 
 async fn from_file(

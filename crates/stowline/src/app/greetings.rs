@@ -99,7 +99,7 @@ pub async fn remove(app: &Arc<App>, account: &Account, mailbox: &Mailbox) -> Res
 /// When it cannot be had where it lies, or is no sound any more.
 pub async fn clip(app: &App, account: &Account, mailbox: &Mailbox) -> Result<Option<Clip>, Error> {
     let Some((name, greeting)) = of(mailbox) else { return Ok(None) };
-    let served = fetch::fetch(app, &account.id, &mailbox.document.database, &mailbox.id, &name, None).await?;
+    let served = fetch::fetch(app, &account.id, &mailbox.document, &name, None).await?;
     let mut bytes = Vec::with_capacity(usize::try_from(greeting.length).unwrap_or_default());
     let mut stream = served.stream;
     while let Some(piece) = stream.try_next().await.map_err(|error| Error::unavailable("a greeting", error))? {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use stowline::app::faxes::{self, Fax, Sent};
 
 use super::fixture::{bucket, until};
-use super::inside::{EPOCH, Inside, now, object, whole};
+use super::inside::{EPOCH, Inside, followed, now, object, whole};
 
 async fn fax(inside: &Inside, said: Value, content_type: &str, pages: &'static [u8]) -> Fax {
     let owner = said["owner_id"].as_str().map(str::to_owned);
@@ -106,4 +106,29 @@ async fn the_pages_of_a_fax_are_read_and_removed_alone() {
     }
     inside.api.get(&path).await.expect_status(200);
     until("the object is gone", async || server.objects("recordings").is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_pages_is_sent_to_the_bucket_where_its_settings_say_so() {
+    let inside = Inside::start().await;
+    let (_server, mut settings) = bucket();
+    settings["redirect_reads"] = true.into();
+    inside.route("fax", settings, json!({})).await;
+    let fax = fax(
+        &inside,
+        json!({"timestamp": EPOCH + 1_795_443_995, "fax_timezone": "Europe/Berlin"}),
+        "image/tiff",
+        b"II*\0",
+    )
+    .await;
+    inside.until_delivered().await;
+    let path = inside.path(&format!("faxes/inbox/{}/attachment", fax.id));
+    for (query, kind) in [("", "attachment"), ("?disposition=inline", "inline")] {
+        let pages = followed(&inside.api.get(&format!("{path}{query}")).await).await;
+        assert_eq!(pages.headers()["content-type"], "image/tiff");
+        let name = format!("{kind}; filename=fax_document_2026-11-23_15-26-35.tiff");
+        assert_eq!(pages.headers()["content-disposition"], name.as_str());
+        assert_eq!(&pages.bytes().await.unwrap()[..], b"II*\0");
+    }
+    inside.api.anonymous().get(&path).await.expect_status(401);
 }

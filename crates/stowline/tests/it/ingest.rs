@@ -63,8 +63,7 @@ async fn document(inside: &Inside, id: &str) -> Document {
 async fn shown(inside: &Inside, id: &str) -> (Value, String, Vec<u8>) {
     let document = document(inside, id).await;
     let (name, attachment) = attachments_of(&document).into_iter().next().unwrap();
-    let served =
-        fetch::fetch(inside.app(), &inside.account.id, &document.database, &document.id, &name, None).await.unwrap();
+    let served = fetch::fetch(inside.app(), &inside.account.id, &document, &name, None).await.unwrap();
     let bytes = served.stream.try_fold(Vec::new(), async |mut all, chunk| {
         all.extend_from_slice(&chunk);
         Ok(all)

@@ -11,7 +11,7 @@ use stowline::app::cdrs::{self, Recorded};
 use stowline::app::recordings::{self, Recording, Sound};
 use stowline::app::{App, users};
 use stowline::config::{Config, Flags};
-use testkit::Api;
+use testkit::{Answer, Api};
 
 use super::fixture::{CONFIG, HANDLER, until};
 
@@ -120,6 +120,13 @@ async fn account(app: &App, url: &str, parent: Option<&Account>, name: &str) -> 
     users::create(app, &account.id, admin).await.unwrap();
     let (api, _) = Api::new(url).login(name, "admin", "sesame-open").await;
     (account, api)
+}
+
+/// What a reader gets who goes where an answer sends them, without a token.
+pub async fn followed(sent: &Answer) -> reqwest::Response {
+    assert_eq!((sent.status, sent.header("cache-control")), (302, Some("no-store")), "{sent}");
+    assert!(sent.body.is_empty());
+    reqwest::get(sent.header("location").unwrap()).await.unwrap().error_for_status().unwrap()
 }
 
 pub fn object(value: Value) -> Map<String, Value> {

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::{Answer, Api, VOICEMAIL_WAV};
 
-use super::inside::{DAY, Inside, now};
+use super::inside::{DAY, Inside, followed, now};
 
 mod removal;
 
@@ -314,4 +314,25 @@ async fn who_is_no_admin_sees_only_their_own_recordings() {
     let theirs = format!("/v2/accounts/{}/recordings", other.data()["id"].as_str().unwrap());
     inside.api.get(&theirs).await.expect_status(403);
     inside.master.get(&format!("{theirs}/{kims}")).await.expect_status(404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_listens_is_sent_to_the_bucket_where_its_settings_say_so() {
+    let inside = Inside::start().await;
+    let (_server, mut settings) = super::fixture::bucket();
+    settings["redirect_reads"] = true.into();
+    inside.route("call_recording", settings, json!({})).await;
+    let recording = inside.recording(json!({"name": "call 7.wav"}), "audio/wav", VOICEMAIL_WAV).await;
+    inside.until_delivered().await;
+    let path = inside.path(&format!("recordings/{}", recording.id));
+    for (query, kind) in [("", "attachment"), ("?inline=true", "inline")] {
+        let sent = with(&inside.api, &format!("{path}{query}"), &[("accept", "audio/wav")]).await;
+        let audio = followed(&sent).await;
+        assert_eq!(audio.headers()["content-type"], "audio/wav");
+        assert_eq!(audio.headers()["content-disposition"], format!("{kind}; filename={}.wav", recording.id).as_str());
+        assert!(audio.bytes().await.unwrap() == VOICEMAIL_WAV);
+    }
+    // The document itself comes from here.
+    assert_eq!(inside.api.get(&path).await.expect_status(200).data()["id"], recording.id.as_ref());
+    with(&inside.api.anonymous(), &path, &[("accept", "audio/wav")]).await.expect_status(401);
 }

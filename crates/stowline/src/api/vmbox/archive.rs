@@ -96,8 +96,7 @@ async fn write(app: &App, account: &Account, files: Vec<File>, pieces: &Pieces) 
     let paper = Paper::default();
     let mut archive = ZipWriter::new_stream(paper.clone());
     for File { message, attachment, name } in files {
-        let database = &message.document.database;
-        let mut served = fetch::fetch(app, &account.id, database, &message.id, &attachment, None).await?;
+        let mut served = fetch::fetch(app, &account.id, &message.document, &attachment, None).await?;
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)
             .large_file(served.total > u64::from(u32::MAX));

@@ -21,7 +21,7 @@ pub async fn download(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     }
     let range = download::range(&call, &greeting.generation);
     let account = call.account()?;
-    let served = fetch::fetch(&app, &account.id, &mailbox.document.database, &mailbox.id, &name, range).await?;
+    let served = fetch::fetch(&app, &account.id, &mailbox.document, &name, range).await?;
     let disposition = format!("attachment; filename=greeting_{}.wav", mailbox.number().replace(['*', '#', '+'], "_"));
     Ok(Reply::Raw(download::response(served, disposition)))
 }

@@ -28,15 +28,11 @@ pub async fn download(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
         }
         let disposition =
             format!("attachment; filename={}", file_name(&message, mailbox.timezone(account), name.as_ref()));
-        if let Some(url) = fetch::presigned(&app, &account.id, &message.document, &audio, &disposition).await? {
-            return Ok(Reply::Raw(download::elsewhere(&url)));
-        }
         let range = download::range(&call, &audio.generation);
-        let database = &message.document.database;
-        match fetch::fetch(&app, &account.id, database, &message.id, &name, range).await {
+        match fetch::answer(&app, &account.id, &message.document, &name, range, &disposition).await {
             // It was replaced just now, by audio that has another name.
             Err(Error::NotFound(_)) if missed.as_ref() != Some(&name) => missed = Some(name),
-            served => return Ok(Reply::Raw(download::response(served?, disposition))),
+            answer => return Ok(Reply::Raw(download::answer(answer?, disposition))),
         }
     }
 }

@@ -22,7 +22,7 @@ pub async fn copy(app: &Arc<App>, account: &Account, message: &Message, mailbox:
     let audio = match message.audio() {
         None => None,
         Some((name, _)) => {
-            let served = fetch::fetch(app, &account.id, &message.document.database, &message.id, &name, None).await?;
+            let served = fetch::fetch(app, &account.id, &message.document, &name, None).await?;
             let sound =
                 Sound { content_type: &served.content_type, file_name: Some(name.as_ref()), limit: served.total };
             let received = receive(app, account, mailbox, sound, served.stream).await?;
