@@ -86,11 +86,12 @@ impl std::fmt::Debug for S3 {
 
 #[async_trait]
 impl Handler for S3 {
-    async fn put(&self, location: &Location, payload: &Payload, _: &PutKey) -> Result<Receipt, Error> {
+    async fn put(&self, location: &Location, payload: &Payload, put: &PutKey) -> Result<Receipt, Error> {
         let key = key(location)?;
+        let headers = self.0.object_headers(payload, &put.document);
         let evidence = match payload.length > parts::THRESHOLD {
-            true => self.0.put_in_parts(key, payload).await?,
-            false => self.0.put_whole(key, payload).await?,
+            true => self.0.put_in_parts(key, payload, headers).await?,
+            false => self.0.put_whole(key, payload, &headers).await?,
         };
         Ok(Receipt {
             handler: "s3".into(),
@@ -180,11 +181,11 @@ impl Bucket {
     }
 
     /// Puts a payload in one request. It comes back with proof, or with a reason.
-    async fn put_whole(&self, key: &str, payload: &Payload) -> Result<Evidence, Error> {
-        let body = Once::read(payload).await?;
+    async fn put_whole(&self, key: &str, payload: &Payload, headers: &HeaderMap) -> Result<Evidence, Error> {
+        let sent = Sent { payload, headers, body: Once::read(payload).await? };
         let mut refused = None;
         for form in self.forms() {
-            match self.put_so(key, payload, &body, form).await {
+            match self.put_so(key, &sent, form).await {
                 Err(error) if is_for_a_header(&error) => refused = Some(error),
                 Ok(evidence) => {
                     if refused.is_some() {
@@ -217,17 +218,18 @@ impl Bucket {
         }
     }
 
-    async fn put_so(&self, key: &str, payload: &Payload, body: &Once, form: Form) -> Result<Evidence, Error> {
+    async fn put_so(&self, key: &str, sent: &Sent<'_>, form: Form) -> Result<Evidence, Error> {
+        let payload = sent.payload;
         if !form.condition {
             // Looks whether the name is free, then puts. Between the two another could take it, but the name is one attachment's, and its
             // jobs run one after another.
             if let Some(found) = self.earlier(key, payload).await? {
                 return Ok(found);
             }
-            let told = self.send_whole(key, payload, body, form).await?;
+            let told = self.send_whole(key, sent, form).await?;
             return self.prove(key, payload, told).await;
         }
-        match self.send_whole(key, payload, body, form).await {
+        match self.send_whole(key, sent, form).await {
             Ok(told) => self.prove(key, payload, told).await,
             Err(error) if is_taken(&error) => self.compare(key, payload, error).await,
             // Lost was perhaps only the answer: a server that says no before it has read a body may close on us.
@@ -240,9 +242,10 @@ impl Bucket {
         }
     }
 
-    async fn send_whole(&self, key: &str, payload: &Payload, body: &Once, form: Form) -> Result<Told, Error> {
+    async fn send_whole(&self, key: &str, sent: &Sent<'_>, form: Form) -> Result<Told, Error> {
+        let Sent { payload, headers, body } = sent;
         let mut ask = Ask::new(Operation::Put, Method::PUT, key);
-        ask.headers = self.object_headers(payload);
+        ask.headers.clone_from(headers);
         if self.wishes.lock() && !form.checksum {
             ask.headers.extend(content_md5(&payload.md5().await.map_err(unreadable)?));
         }
@@ -266,7 +269,7 @@ impl Bucket {
     }
 
     /// The headers that become the object's.
-    fn object_headers(&self, payload: &Payload) -> HeaderMap {
+    fn object_headers(&self, payload: &Payload, document: &Value) -> HeaderMap {
         let printable = payload.content_type.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         let content_type =
             HeaderValue::from_str(&payload.content_type).ok().filter(|_| printable && !payload.content_type.is_empty());
@@ -274,7 +277,7 @@ impl Bucket {
         headers
             .insert(header::CONTENT_TYPE, content_type.unwrap_or(HeaderValue::from_static("application/octet-stream")));
         headers.extend(HeaderValue::from_str(&hex::encode(payload.sha256)).ok().map(|digest| (DIGEST, digest)));
-        headers.extend(self.wishes.headers(SystemTime::now()));
+        headers.extend(self.wishes.headers(SystemTime::now(), document));
         headers
     }
 }
@@ -292,6 +295,13 @@ struct Form {
     condition: bool,
     /// Check what arrives against our digest.
     checksum: bool,
+}
+
+/// What is sent in one request.
+struct Sent<'a> {
+    payload: &'a Payload,
+    headers: &'a HeaderMap,
+    body: Once,
 }
 
 /// A payload's body, as often as it is needed.

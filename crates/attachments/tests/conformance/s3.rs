@@ -178,14 +178,16 @@ async fn what_is_wished_of_objects_is_said_signed_when_they_begin() {
     let s3 = S3::start();
     let mut settings = s3.settings();
     let wishes = json!({
-        "server_side_encryption": "aws:kms", "kms_key_id": "k1", "storage_class": "REDUCED_REDUNDANCY", "tags": {"kind": "call recording"},
+        "server_side_encryption": "aws:kms", "kms_key_id": "k1", "storage_class": "REDUCED_REDUNDANCY", "tags": {"kind": "call recording"}, "tags_key_path": ["tags"],
         "object_lock_mode": "GOVERNANCE", "object_lock_days": 30, "object_lock_legal_hold": true,
     });
     settings.extend(object(wishes));
     let handler = pool().open("s3", &settings).unwrap();
-    for (name, length) in [("small.wav", 5_000), ("large.wav", 20 << 20)] {
-        let payload = Payload::bytes(noise(length), "audio/wav");
-        handler.put(&place("s3", &settings, "d1", name), &payload, &key("d1", name)).await.unwrap();
+    for (name, length) in [("small.wav", 5_000), ("large.wav", 101 << 20)] {
+        let payload = Payload::bytes(vec![7; length], "audio/wav");
+        let mut key = key("d1", name);
+        key.document["tags"] = json!(["queue=sales"]);
+        handler.put(&place("s3", &settings, "d1", name), &payload, &key).await.unwrap();
     }
     let seen = s3.server.faults().seen();
     let begun: Vec<_> = seen
@@ -199,7 +201,7 @@ async fn what_is_wished_of_objects_is_said_signed_when_they_begin() {
             ("x-amz-server-side-encryption", "aws:kms"),
             ("x-amz-server-side-encryption-aws-kms-key-id", "k1"),
             ("x-amz-storage-class", "REDUCED_REDUNDANCY"),
-            ("x-amz-tagging", "kind=call+recording"),
+            ("x-amz-tagging", "kind=call+recording&queue=sales"),
             ("x-amz-object-lock-mode", "GOVERNANCE"),
             ("x-amz-object-lock-legal-hold", "ON"),
         ] {
@@ -211,7 +213,7 @@ async fn what_is_wished_of_objects_is_said_signed_when_they_begin() {
     }
     // What locks wants a digest of every part, and hears no wishes with it.
     let parts: Vec<_> = seen.iter().filter(|seen| seen.query.starts_with("partNumber=")).collect();
-    assert_eq!(parts.len(), 3);
+    assert_eq!(parts.len(), 13);
     for part in parts {
         assert!(part.headers.contains_key("content-md5") && !part.headers.contains_key("x-amz-storage-class"));
     }
