@@ -2,7 +2,7 @@
 //!
 //! [`ask`] is one request to a token endpoint; what it answers, good or bad, is data. [`Keeper`] keeps the token of one grant: renewed before
 //! it expires, one renewal at a time, and never given again once its server has refused it. Secrets travel in the body of the request,
-//! never in its URL, and are in no error.
+//! never in its URL, and are in no error. [`revoke`] ends one.
 //!
 //! Used by `attachments` for service accounts and by the program for consents. Does not know whose tokens they are nor where they are kept.
 
@@ -29,6 +29,7 @@ const MARGIN: Duration = Duration::from_secs(60);
 const USUAL: Duration = Duration::from_secs(3600);
 /// Bytes of an answer that are read.
 const ANSWER: usize = 64 << 10;
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Who asks, and where.
 #[derive(Clone, Debug)]
@@ -89,6 +90,15 @@ impl Token {
     pub fn is_good(&self) -> bool {
         self.good_until.saturating_duration_since(Instant::now()) > MARGIN
     }
+}
+
+/// How a server wants to be told which token ends.
+#[derive(Clone, Copy, Debug)]
+pub enum Ending<'a> {
+    /// A refresh token in a form (RFC 7009).
+    Refresh(&'a Secret),
+    /// An access token that is shown: it ends with the refresh token that it comes from.
+    Shown(&'a Token),
 }
 
 /// What a token endpoint gave.
@@ -158,7 +168,7 @@ fn form(endpoint: &Endpoint, proof: Proof<'_>) -> String {
 
 async fn send(client: &Client, url: &Url, form: String) -> Result<Result<Granted, Refusal>, Error> {
     let mut request = Request::new(Method::POST, url.clone());
-    request.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    request.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(FORM));
     request.headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     request.body = Body::Bytes(Bytes::from(form));
     let response = client.send(request).await?;
@@ -178,6 +188,25 @@ async fn send(client: &Client, url: &Url, form: String) -> Result<Result<Granted
             })
         }
     })
+}
+
+/// Ends a token at its server, once. False when the server would not: it did not know the token, or was out of order.
+///
+/// # Errors
+///
+/// [`Error`] when no answer came.
+pub async fn revoke(client: &Client, url: &Url, ending: Ending<'_>) -> Result<bool, Error> {
+    let mut request = Request::new(Method::POST, url.clone());
+    match ending {
+        Ending::Refresh(token) => {
+            let mut form = form_urlencoded::Serializer::new(String::new());
+            let form = form.append_pair("token", token.reveal()).append_pair("token_type_hint", "refresh_token");
+            request.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(FORM));
+            request.body = Body::Bytes(Bytes::from(form.finish()));
+        }
+        Ending::Shown(token) => request.headers.extend(token.header().map(|value| (header::AUTHORIZATION, value))),
+    }
+    Ok(client.send(request).await?.status().is_success())
 }
 
 fn granted(answer: &Value) -> Option<Granted> {

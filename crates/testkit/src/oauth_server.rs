@@ -1,4 +1,5 @@
-//! An authorization server (RFC 6749 with PKCE): consents, codes, refresh tokens that may be rotated, access tokens that end.
+//! An authorization server (RFC 6749 with PKCE): consents, codes, refresh tokens that may be rotated, access tokens that end, tokens that are taken
+//! back (RFC 7009 with a refresh token, as Google; by showing an access token, as Dropbox).
 //!
 //! Whoever comes to `/authorize` has consented; the browser is sent back at once. Every token it gives has `hunter2` in it, so that a test can
 //! look whether one is printed or stored where it must not be.
@@ -41,7 +42,8 @@ struct State {
     patient: bool,
     /// Of each refresh token that took another's place, the other.
     successors: BTreeMap<String, String>,
-    access: BTreeSet<String>,
+    /// Of each access token that is good, the refresh token that it was given for.
+    access: BTreeMap<String, String>,
     refresh: BTreeSet<String>,
     /// The challenge and the address that a code belongs to.
     codes: BTreeMap<String, (String, String)>,
@@ -71,12 +73,22 @@ impl OAuthServer {
     /// Whether the headers of a request show an access token that is good.
     pub fn admits(&self, headers: &http::HeaderMap) -> bool {
         let token = headers.get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        token.is_some_and(|token| lock(&self.tokens.0).access.contains(token))
+        token.is_some_and(|token| lock(&self.tokens.0).access.contains_key(token))
     }
 
     /// Where codes and refresh tokens become access tokens.
     pub fn token_url(&self) -> String {
         format!("http://{}/token", self.listener.address())
+    }
+
+    /// Where tokens are taken back.
+    pub fn revoke_url(&self) -> String {
+        format!("http://{}/revoke", self.listener.address())
+    }
+
+    /// How many refresh tokens are good.
+    pub fn standing(&self) -> usize {
+        lock(&self.tokens.0).refresh.len()
     }
 
     /// Where a person consents.
@@ -106,7 +118,7 @@ impl OAuthServer {
     pub fn access_token(&self) -> String {
         let mut state = lock(&self.tokens.0);
         let token = state.next("access");
-        state.access.insert(token.clone());
+        state.access.insert(token.clone(), String::new());
         token
     }
 
@@ -162,8 +174,29 @@ async fn answer(tokens: &Tokens, request: Request<Body>) -> Result<Response<Body
             let body = to_bytes(body, usize::MAX).await?;
             token(tokens, &pairs(&String::from_utf8_lossy(&body)))
         }
+        "/revoke" => {
+            let body = to_bytes(body, usize::MAX).await?;
+            let form = pairs(&String::from_utf8_lossy(&body));
+            let shown =
+                head.headers.get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+            take_back(tokens, form.get("token").map(String::as_str), shown)
+        }
         _ => said(404, &json!({"error": "not_found"})),
     }
+}
+
+/// Ends a refresh token, that of the form or the one that the access token shown comes from, and all access tokens that come from it.
+fn take_back(tokens: &Tokens, token: Option<&str>, shown: Option<&str>) -> Result<Response<Body>, Error> {
+    let mut state = lock(&tokens.0);
+    let meant = match (token, shown) {
+        (Some(token), _) => Some(token.to_owned()),
+        (None, shown) => shown.and_then(|shown| state.access.get(shown).cloned()),
+    };
+    let Some(meant) = meant.filter(|meant| state.refresh.remove(meant)) else {
+        return refused("invalid_token", "Token expired or revoked");
+    };
+    state.access.retain(|_, from| *from != meant);
+    said(200, &json!({}))
 }
 
 fn authorize(tokens: &Tokens, asked: &BTreeMap<String, String>) -> Result<Response<Body>, Error> {
@@ -224,7 +257,8 @@ fn token(tokens: &Tokens, asked: &BTreeMap<String, String>) -> Result<Response<B
         _ => return refused("unsupported_grant_type", "Invalid grant_type"),
     }
     let access = state.next("access");
-    state.access.insert(access.clone());
+    let from = refresh.clone().unwrap_or_else(|| get("refresh_token").to_owned());
+    state.access.insert(access.clone(), from);
     state.refresh.extend(refresh.clone());
     state.grants.push(grant.to_owned());
     let mut answer =

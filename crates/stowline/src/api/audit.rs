@@ -34,10 +34,16 @@ pub(super) fn changes(route: &Route) -> bool {
 /// How it ended.
 pub(super) fn end(outcome: &Result<Reply, Fault>) -> End {
     match outcome {
-        Ok(reply) => End { status: 200, message: None, faults: Value::Null, revision: reply.revision_text() },
-        Err(fault) => {
-            End { status: fault.status.as_u16(), message: Some(fault.message), faults: codes(fault), revision: None }
+        Ok(reply) => {
+            End { status: 200, message: None, faults: Value::Null, revision: reply.revision_text(), note: reply.note() }
         }
+        Err(fault) => End {
+            status: fault.status.as_u16(),
+            message: Some(fault.message),
+            faults: codes(fault),
+            revision: None,
+            note: None,
+        },
     }
 }
 

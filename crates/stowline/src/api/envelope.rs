@@ -33,6 +33,7 @@ pub struct Data {
     unwritten: bool,
     extra: Map<String, Value>,
     location: Option<String>,
+    note: Option<&'static str>,
 }
 
 impl Reply {
@@ -71,6 +72,20 @@ impl Reply {
     #[must_use]
     pub fn at(self, location: String) -> Self {
         self.with(|data| data.location = Some(location))
+    }
+
+    /// With a word for the audit trail.
+    #[must_use]
+    pub fn noted(self, word: &'static str) -> Self {
+        self.with(|data| data.note = Some(word))
+    }
+
+    /// The word for the audit trail.
+    pub(super) fn note(&self) -> Option<&'static str> {
+        match self {
+            Self::Data(data) => data.note,
+            Self::Raw(_) | Self::NotModified(_) => None,
+        }
     }
 
     /// The revision that it shows.

@@ -48,6 +48,8 @@ pub struct End {
     pub faults: Value,
     /// The revision that the document has now.
     pub revision: Option<String>,
+    /// What else is to be known of it, in a word.
+    pub note: Option<&'static str>,
 }
 
 /// An entry that waits for its end.
@@ -150,6 +152,9 @@ fn told(end: &End) -> Map<String, Value> {
     }
     if let Some(revision) = &end.revision {
         told.insert("revision".into(), revision.as_str().into());
+    }
+    if let Some(note) = end.note {
+        told.insert("note".into(), note.into());
     }
     told
 }

@@ -7,7 +7,7 @@
 //! reseller's document or plan one of the reseller, one of an account's document one of the account, one of a user's document one of the user. So
 //! every handler is opened through [`open`], which knows whose its entry is; of anybody else's consent it says what it says of none at all.
 //!
-//! `grants` gives access tokens, `flow` takes a person to the provider and back, `waiting` has what waited for a consent tried again.
+//! `grants` gives access tokens, `revocation` ends them, `flow` takes a person to the provider and back, `waiting` has what waited for a consent tried again.
 
 use std::sync::Arc;
 
@@ -24,6 +24,7 @@ pub mod consents;
 pub mod flow;
 pub mod grants;
 pub mod providers;
+pub mod revocation;
 pub mod waiting;
 
 pub use apps::Application;
@@ -124,15 +125,19 @@ async fn erase(app: &App, id: &DocId) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Unavailable`].
 pub async fn forget(app: &App, owner: &Owner) -> Result<(), Error> {
+    let mut left = Vec::new();
     for doc_type in [consents::TYPE, apps::TYPE, flow::TYPE] {
-        for document in listed(app, doc_type, None).await? {
-            let whose = owner_of(&document);
+        left.extend(listed(app, doc_type, None).await?.into_iter().filter(|document| {
+            let whose = owner_of(document);
             let below = matches!((owner, &whose), (Owner::Account(account), Some(Owner::User(of, _))) if account == of);
-            if below || whose.as_ref() == Some(owner) {
-                erase(app, &document.id).await?;
-                app.grants.forget(&document.id);
-            }
-        }
+            below || whose.as_ref() == Some(owner)
+        }));
+    }
+    // As long as their applications are here.
+    revocation::of_all(app, &left.iter().cloned().filter_map(Consent::read).collect::<Vec<_>>()).await;
+    for document in left {
+        erase(app, &document.id).await?;
+        app.grants.forget(&document.id);
     }
     Ok(())
 }

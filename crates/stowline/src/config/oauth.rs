@@ -31,8 +31,10 @@ pub struct OAuth {
     pub consent_time: Duration,
     pub google_authorize_url: String,
     pub google_token_url: String,
+    pub google_revoke_url: String,
     pub dropbox_authorize_url: String,
     pub dropbox_token_url: String,
+    pub dropbox_revoke_url: String,
     pub microsoft_authorize_url: String,
     pub microsoft_token_url: String,
     pub base_urls: Vec<String>,
@@ -44,8 +46,10 @@ impl OAuth {
         [
             ("oauth.google_authorize_url", &self.google_authorize_url),
             ("oauth.google_token_url", &self.google_token_url),
+            ("oauth.google_revoke_url", &self.google_revoke_url),
             ("oauth.dropbox_authorize_url", &self.dropbox_authorize_url),
             ("oauth.dropbox_token_url", &self.dropbox_token_url),
+            ("oauth.dropbox_revoke_url", &self.dropbox_revoke_url),
             ("oauth.microsoft_authorize_url", &self.microsoft_authorize_url),
             ("oauth.microsoft_token_url", &self.microsoft_token_url),
         ]

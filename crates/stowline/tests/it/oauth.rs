@@ -10,6 +10,7 @@ mod callback;
 mod documents;
 mod drives;
 mod inherited;
+mod removal;
 mod renewal;
 mod revoked;
 
@@ -19,6 +20,9 @@ fn config(tokens: &OAuthServer, base: &str) -> String {
     for provider in ["google", "dropbox", "microsoft"] {
         let (authorize, token) = (tokens.authorize_url(), tokens.token_url());
         config += &format!("{provider}_authorize_url = {authorize:?}\n{provider}_token_url = {token:?}\n");
+    }
+    for provider in ["google", "dropbox"] {
+        config += &format!("{provider}_revoke_url = {:?}\n", tokens.revoke_url());
     }
     config
 }

@@ -114,14 +114,15 @@ pub async fn patch(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     Ok(Reply::ok(changed.public()).revision(&changed.document.revision))
 }
 
-/// `DELETE …/consents/{consent}`: its refresh token is erased at once.
+/// `DELETE …/consents/{consent}`: its refresh token is erased at once; `at_provider` says what became of it there.
 pub async fn remove(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let found = named(&app, &call).await?;
     expect(&call, &found.document.revision)?;
-    consents::remove(&app, &found).await?;
+    let outcome = consents::remove(&app, &found).await?;
     let mut data = found.public();
     data.insert("_read_only".into(), deleted());
-    Ok(Reply::ok(data))
+    data.insert("at_provider".into(), outcome.word().into());
+    Ok(Reply::ok(data).noted(outcome.word()))
 }
 
 /// `GET …/{provider}/start`: the address that the person opens.

@@ -8,7 +8,7 @@ use plan::DocId;
 use serde_json::{Map, Value, json};
 
 use super::providers::{Provider, listed as scopes_of};
-use super::{OWNER, Owner, apps, listed, owner_of, system_auth, waiting};
+use super::{OWNER, Owner, apps, listed, owner_of, revocation, system_auth, waiting};
 use crate::app::auth::Caller;
 use crate::app::{App, Error, forms};
 use crate::seal::Keys;
@@ -226,15 +226,16 @@ pub async fn patch(app: &App, consent: &Consent, caller: &Caller, patch: Value) 
     }
 }
 
-/// Removes a consent, its refresh token at once. What waits for it goes nowhere until its handler names another, or it is sent elsewhere.
+/// Removes a consent, its refresh token at once, and takes it back at its provider where that can be. What waits for it goes nowhere until its handler names another, or it is sent elsewhere.
 ///
 /// # Errors
 /// [`Error::Unavailable`].
-pub async fn remove(app: &App, consent: &Consent) -> Result<(), Error> {
+pub async fn remove(app: &App, consent: &Consent) -> Result<revocation::Outcome, Error> {
+    let outcome = revocation::at_its_provider(app, consent).await;
     super::erase(app, &consent.id).await?;
     app.grants.forget(&consent.id);
     tracing::info!(event = "oauth_consent_removed", oauth_doc.id = %consent.id, owner = %consent.owner.place(), "a consent was removed");
-    Ok(())
+    Ok(outcome)
 }
 
 /// The consents of an owner, newest first.

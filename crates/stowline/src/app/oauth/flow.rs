@@ -215,7 +215,7 @@ pub async fn finish(app: &App, state: &str, code: Result<Secret, &str>, request_
         Ok(consent) => (200, None, Some(consent.document.revision.to_string())),
         Err(_) => (400, Some("consent_failed"), None),
     };
-    audit::end(app, entry, End { status, message, faults: Value::Null, revision }).await;
+    audit::end(app, entry, End { status, message, faults: Value::Null, revision, note: None }).await;
     outcome
 }
 

@@ -113,6 +113,18 @@ impl Provider {
         Ok(url)
     }
 
+    /// Where it can be told that a consent ends; Microsoft has no such place.
+    ///
+    /// # Errors
+    /// When what is configured makes no URL.
+    pub fn revoke_url(self, config: &config::OAuth) -> Result<Option<Url>, url::ParseError> {
+        match self {
+            Self::Google => Url::parse(&config.google_revoke_url).map(Some),
+            Self::Dropbox => Url::parse(&config.dropbox_revoke_url).map(Some),
+            Self::Microsoft => Ok(None),
+        }
+    }
+
     /// What was asked for and not given. A person can untick some of it at Google, which alone says in full what was given.
     pub fn withheld(self, asked: &[String], given: Option<&str>) -> Vec<String> {
         let Some(given) = given.filter(|_| self == Self::Google) else { return Vec::new() };
