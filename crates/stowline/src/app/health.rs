@@ -10,7 +10,7 @@ use delivery::{JobError, LaneStatus};
 use plan::{AccountId, HandlerConfig, HandlerId, Level};
 use serde_json::{Map, Value, json};
 
-use super::oauth::{self, CONSENT_NEEDED, Consent, consents};
+use super::oauth::{self, CONSENT_NEEDED, Consent};
 use super::{App, Error, dataplans};
 use crate::{jobs, time};
 
@@ -107,7 +107,7 @@ async fn consent(
 ) -> Result<Option<Consent>, Error> {
     let Some(id) = entry.settings.get("oauth_doc_id").and_then(Value::as_str) else { return Ok(None) };
     let owner = dataplans::owner_at(app, account, None, plan, level, entry).await?;
-    consents::of(app, &owner, id).await
+    oauth::of(app, &owner, id).await
 }
 
 /// Adds what the journal knows of handlers of which nothing is remembered.

@@ -63,7 +63,12 @@ impl Owner {
         }
     }
 
-    /// Under what its documents are listed.
+    /// Under what its documents are listed: those of users with their account's.
+    fn shelf(&self) -> String {
+        self.account().map_or_else(|| "system".to_owned(), ToString::to_string)
+    }
+
+    /// What its documents say of whose they are.
     pub(crate) fn place(&self) -> String {
         match self {
             Self::System => "system".to_owned(),
@@ -72,7 +77,7 @@ impl Owner {
         }
     }
 
-    /// The owner whose documents are listed there.
+    /// The owner whose documents say so.
     pub(crate) fn at(place: &str) -> Option<Self> {
         if place == "system" {
             return Some(Self::System);
@@ -96,9 +101,48 @@ fn owner_of(document: &Document) -> Option<Owner> {
     Owner::at(document.text(OWNER)?)
 }
 
-/// All documents of a type, of one owner or of everybody, newest first.
-async fn listed(app: &App, doc_type: &str, parent: Option<String>) -> Result<Vec<Document>, Error> {
-    let mut query = Query { parent, ..Query::new(system_auth(), doc_type) };
+/// What an owner has here: applications, or consents.
+pub trait Owned: Sized {
+    /// The type of its documents.
+    const TYPE: &'static str;
+
+    /// Reads a document; none when it is no such thing.
+    fn read(document: Document) -> Option<Self>;
+
+    /// Whose it is.
+    fn owner(&self) -> &Owner;
+}
+
+/// What the owner has of these, newest first.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn list<T: Owned>(app: &App, owner: &Owner) -> Result<Vec<T>, Error> {
+    let query = Query { parent: Some(owner.shelf()), ..Query::new(system_auth(), T::TYPE) };
+    let found = listed(app, query).await?.into_iter().filter_map(T::read);
+    Ok(found.filter(|found| found.owner() == owner).collect())
+}
+
+/// The owner's one with this id; none when it has none such.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn of<T: Owned>(app: &App, owner: &Owner, id: &str) -> Result<Option<T>, Error> {
+    let Ok(parsed) = DocId::parse(id) else { return Ok(None) };
+    let found = app.documents.get(&system_auth(), &parsed).await?.and_then(T::read);
+    Ok(found.filter(|found| found.owner() == owner))
+}
+
+/// The owner's one with this id.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Unavailable`].
+pub async fn get<T: Owned>(app: &App, owner: &Owner, id: &str) -> Result<T, Error> {
+    of(app, owner, id).await?.ok_or_else(|| Error::NotFound(id.to_owned()))
+}
+
+/// All documents that a query asks for.
+async fn listed(app: &App, mut query: Query) -> Result<Vec<Document>, Error> {
     let mut found = Vec::new();
     loop {
         let page = app.documents.list(query.clone()).await?;
@@ -120,18 +164,15 @@ async fn erase(app: &App, id: &DocId) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes what an owner leaves here: its consents and applications; of an account those of its users too.
+/// Removes what an account that was deleted leaves here: its consents and applications, and those of its users.
 ///
 /// # Errors
 /// [`Error::Unavailable`].
-pub async fn forget(app: &App, owner: &Owner) -> Result<(), Error> {
+pub async fn forget(app: &App, account: &AccountId) -> Result<(), Error> {
     let mut left = Vec::new();
     for doc_type in [consents::TYPE, apps::TYPE, flow::TYPE] {
-        left.extend(listed(app, doc_type, None).await?.into_iter().filter(|document| {
-            let whose = owner_of(document);
-            let below = matches!((owner, &whose), (Owner::Account(account), Some(Owner::User(of, _))) if account == of);
-            below || whose.as_ref() == Some(owner)
-        }));
+        let query = Query { parent: Some(account.to_string()), ..Query::new(system_auth(), doc_type) };
+        left.extend(listed(app, query).await?);
     }
     // As long as their applications are here.
     revocation::of_all(app, &left.iter().cloned().filter_map(Consent::read).collect::<Vec<_>>()).await;
@@ -163,8 +204,8 @@ async fn fault(app: &App, entry: &HandlerConfig, owner: &Owner) -> Result<Option
         return Ok(Some(("base_url", why.to_owned())));
     }
     let provider = match name {
-        "oauth_doc_id" => consents::of(app, owner, id).await?.map(|consent| consent.provider),
-        _ => apps::of(app, owner, id).await?.filter(Application::signs_itself).map(|found| found.provider),
+        "oauth_doc_id" => of::<Consent>(app, owner, id).await?.map(|consent| consent.provider),
+        _ => of(app, owner, id).await?.filter(Application::signs_itself).map(|found| found.provider),
     };
     Ok(match provider {
         None => Some((name, "names no consent (OAuth document) that this level has".to_owned())),

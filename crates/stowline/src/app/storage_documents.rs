@@ -6,10 +6,10 @@
 //! Settings are sealed at rest. An entry that leaves the document, or whose destination changes, is *retired* (`retirement`): hidden, and still
 //! there for the jobs and receipts that name it.
 
-use plan::{AccountId, Database, HandlerConfig, HandlerId, PlanId, StorageDocument, UserId, merge};
+use plan::{AccountId, Database, HandlerConfig, HandlerId, PlanId, StorageDocument, merge};
 use serde_json::{Map, Value, json};
 
-use super::oauth::{self, Owner};
+use super::oauth;
 use super::pages::{Ask, Page};
 use super::{App, Error, accounts, pages, retirement, secrets};
 use crate::time;
@@ -220,25 +220,10 @@ pub async fn forget_account(app: &App, account: &AccountId) -> Result<(), Error>
         }
     }
     discard(app, &Scope::Account(account.clone()).retired_id()?).await?;
-    oauth::forget(app, &Owner::Account(account.clone())).await?;
+    oauth::forget(app, account).await?;
     app.dataplans.forget(&Scope::Account(account.clone()));
     // What waits for a handler that is gone is parked at its next attempt: now.
     app.journal.redrive(account.as_ref(), None).await.map_err(|error| Error::unavailable("journal", error))?;
-    Ok(())
-}
-
-/// Removes what a user who was deleted leaves here, as [`forget_account`] does.
-///
-/// # Errors
-/// [`Error::Unavailable`].
-pub async fn forget_user(app: &App, account: &AccountId, user: &UserId) -> Result<(), Error> {
-    let scope = Scope::User(account.clone(), user.clone());
-    if find(app, &scope).await?.is_some() {
-        discard(app, &scope.doc_id()?).await?;
-    }
-    discard(app, &scope.retired_id()?).await?;
-    oauth::forget(app, &Owner::of(&scope)).await?;
-    app.dataplans.forget(&scope);
     Ok(())
 }
 

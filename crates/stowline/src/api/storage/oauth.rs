@@ -14,7 +14,7 @@ use crate::api::account::deleted;
 use crate::api::error::Fault;
 use crate::api::{Call, Reply};
 use crate::app::oauth::flow::{self, Wish};
-use crate::app::oauth::{Application, Consent, Owner, Provider, apps, consents};
+use crate::app::oauth::{self, Application, Consent, Owner, Provider, apps, consents};
 use crate::app::{App, Error, users};
 
 mod page;
@@ -37,7 +37,7 @@ async fn owner(app: &App, call: &Call) -> Result<Owner, Fault> {
 /// `GET …/apps`: those that were registered here.
 pub async fn apps(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let owner = owner(&app, &call).await?;
-    let found = apps::list(&app, &owner).await?;
+    let found: Vec<Application> = oauth::list(&app, &owner).await?;
     Ok(Reply::ok(found.iter().map(|found| found.public().into()).collect::<Vec<Value>>()))
 }
 
@@ -49,7 +49,7 @@ pub async fn create_app(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
 }
 
 async fn named_app(app: &App, call: &Call) -> Result<Application, Fault> {
-    Ok(apps::get(app, &owner(app, call).await?, call.param("app")).await?)
+    Ok(oauth::get(app, &owner(app, call).await?, call.param("app")).await?)
 }
 
 /// `GET …/apps/{app}`.
@@ -85,7 +85,7 @@ fn expect(call: &Call, revision: impl ToString) -> Result<(), Error> {
 /// `GET …/consents`.
 pub async fn list(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let owner = owner(&app, &call).await?;
-    let found = consents::list(&app, &owner).await?;
+    let found: Vec<Consent> = oauth::list(&app, &owner).await?;
     Ok(Reply::ok(found.iter().map(|found| found.public().into()).collect::<Vec<Value>>()))
 }
 
@@ -97,7 +97,7 @@ pub async fn create(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
 }
 
 async fn named(app: &App, call: &Call) -> Result<Consent, Fault> {
-    Ok(consents::get(app, &owner(app, call).await?, call.param("consent")).await?)
+    Ok(oauth::get(app, &owner(app, call).await?, call.param("consent")).await?)
 }
 
 /// `GET …/consents/{consent}`.

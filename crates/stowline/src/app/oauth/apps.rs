@@ -11,12 +11,12 @@ use plan::DocId;
 use serde_json::{Map, Value};
 
 use super::providers::{Provider, listed as scopes_of};
-use super::{OWNER, Owner, consents, listed, owner_of, system_auth, waiting};
+use super::{OWNER, Owned, Owner, consents, list, listed, owner_of, system_auth, waiting};
 use crate::app::{App, Error, accounts, forms};
 use crate::config::OAuth;
 use crate::seal::Keys;
 use crate::{id, time};
-use connections::{Document, Draft};
+use connections::{Document, Draft, Query};
 
 pub(super) const TYPE: &str = "oauth_app";
 const SECRET: &str = "pvt_client_secret";
@@ -41,14 +41,22 @@ fn place(id: &DocId, field: &str) -> String {
     format!("oauth_app {id} {field}")
 }
 
-impl Application {
-    pub(super) fn read(document: Document) -> Option<Self> {
+impl Owned for Application {
+    const TYPE: &'static str = TYPE;
+
+    fn read(document: Document) -> Option<Self> {
         let owner = owner_of(&document)?;
         let provider = Provider::named(document.text("provider")?)?;
         let id = document.id.clone();
         (document.doc_type == TYPE && !document.deleted).then_some(Self { id, owner, provider, document })
     }
 
+    fn owner(&self) -> &Owner {
+        &self.owner
+    }
+}
+
+impl Application {
     /// What the outside sees of it; never a secret.
     pub fn public(&self) -> Map<String, Value> {
         let mut shown = self.document.public();
@@ -137,7 +145,7 @@ pub async fn create(app: &App, owner: &Owner, data: Value) -> Result<Application
     body.insert("pvt_type".into(), TYPE.into());
     body.insert("pvt_created".into(), now.into());
     body.insert(OWNER.into(), owner.place().into());
-    let draft = Draft { doc_type: TYPE.into(), parent: Some(owner.place()), at: now, body, ..Draft::default() };
+    let draft = Draft { doc_type: TYPE.into(), parent: Some(owner.shelf()), at: now, body, ..Draft::default() };
     let document = app.documents.create(&system_auth(), &id, draft).await?;
     tracing::info!(oauth_app.id = %id, owner = %owner.place(), "an OAuth application was registered");
     Application::read(document).ok_or_else(|| Error::NotFound(id.to_string()))
@@ -165,7 +173,7 @@ pub async fn patch(app: &App, found: &Application, patch: Value) -> Result<Appli
     sealed(&app.keys, &found.id, &mut body)?;
     let Document { database, id, revision, .. } = &found.document;
     let at = body.get("pvt_created").and_then(Value::as_i64).unwrap_or_default();
-    let draft = Draft { doc_type: TYPE.into(), parent: Some(found.owner.place()), at, body, ..Draft::default() };
+    let draft = Draft { doc_type: TYPE.into(), parent: Some(found.owner.shelf()), at, body, ..Draft::default() };
     let document = app.documents.replace(database, id, revision, draft).await?;
     for consent in given_to(app, id).await? {
         waiting::wake(app, &consent.owner, &consent.id).await?;
@@ -191,35 +199,8 @@ pub async fn remove(app: &App, found: &Application) -> Result<(), Error> {
 }
 
 async fn given_to(app: &App, id: &DocId) -> Result<Vec<consents::Consent>, Error> {
-    let all = listed(app, consents::TYPE, None).await?.into_iter().filter_map(consents::Consent::read);
-    Ok(all.filter(|consent| consent.app_id() == id.as_ref()).collect())
-}
-
-/// The applications of an owner, newest first.
-///
-/// # Errors
-/// [`Error::Unavailable`].
-pub async fn list(app: &App, owner: &Owner) -> Result<Vec<Application>, Error> {
-    let documents = listed(app, TYPE, Some(owner.place())).await?;
-    Ok(documents.into_iter().filter_map(Application::read).collect())
-}
-
-/// The owner's application with this id; none when it has none such.
-///
-/// # Errors
-/// [`Error::Unavailable`].
-pub async fn of(app: &App, owner: &Owner, id: &str) -> Result<Option<Application>, Error> {
-    let Ok(parsed) = DocId::parse(id) else { return Ok(None) };
-    let found = app.documents.get(&system_auth(), &parsed).await?.and_then(Application::read);
-    Ok(found.filter(|found| found.owner == *owner))
-}
-
-/// The owner's application with this id.
-///
-/// # Errors
-/// [`Error::NotFound`], [`Error::Unavailable`].
-pub async fn get(app: &App, owner: &Owner, id: &str) -> Result<Application, Error> {
-    of(app, owner, id).await?.ok_or_else(|| Error::NotFound(id.to_owned()))
+    let query = Query { owner: Some(id.to_string()), ..Query::new(system_auth(), consents::TYPE) };
+    Ok(listed(app, query).await?.into_iter().filter_map(consents::Consent::read).collect())
 }
 
 /// The applications that somebody may consent to, the nearest first: the account's own, its reseller's, the system's.
@@ -236,7 +217,8 @@ pub async fn offered(app: &App, owner: &Owner) -> Result<Vec<Application>, Error
     owners.push(Owner::System);
     let mut found = Vec::new();
     for owner in owners {
-        found.extend(list(app, &owner).await?.into_iter().filter(|found| !found.signs_itself()));
+        let own: Vec<Application> = list(app, &owner).await?;
+        found.extend(own.into_iter().filter(|found| !found.signs_itself()));
     }
     Ok(found)
 }

@@ -8,7 +8,7 @@ use plan::DocId;
 use serde_json::{Map, Value, json};
 
 use super::providers::{Provider, listed as scopes_of};
-use super::{OWNER, Owner, apps, listed, owner_of, revocation, system_auth, waiting};
+use super::{OWNER, Owned, Owner, apps, owner_of, revocation, system_auth, waiting};
 use crate::app::auth::Caller;
 use crate::app::{App, Error, forms};
 use crate::seal::Keys;
@@ -46,14 +46,22 @@ fn place(id: &DocId) -> String {
     format!("oauth_consent {id} refresh_token")
 }
 
-impl Consent {
-    pub(super) fn read(document: Document) -> Option<Self> {
+impl Owned for Consent {
+    const TYPE: &'static str = TYPE;
+
+    fn read(document: Document) -> Option<Self> {
         let owner = owner_of(&document)?;
         let provider = Provider::named(document.text("provider")?)?;
         let id = document.id.clone();
         (document.doc_type == TYPE && !document.deleted).then_some(Self { id, owner, provider, document })
     }
 
+    fn owner(&self) -> &Owner {
+        &self.owner
+    }
+}
+
+impl Consent {
     /// What the outside sees of it; never a token.
     pub fn public(&self) -> Map<String, Value> {
         let mut shown = self.document.public();
@@ -136,27 +144,40 @@ fn fields(keys: &Keys, id: &DocId, given: Given) -> Result<Map<String, Value>, E
 pub(super) async fn add(app: &App, owner: &Owner, given: Given) -> Result<Consent, Error> {
     let id = DocId::parse(&id::random()).map_err(|error| Error::internal("making an id", error))?;
     let now = time::now();
-    let provider = given.app.provider;
+    let (provider, app_id) = (given.app.provider, given.app.id.clone());
     let mut body = fields(&app.keys, &id, given)?;
     body.insert("pvt_type".into(), TYPE.into());
     body.insert("pvt_created".into(), now.into());
     body.insert(OWNER.into(), owner.place().into());
-    let draft = Draft { doc_type: TYPE.into(), parent: Some(owner.place()), at: now, body, ..Draft::default() };
-    let document = app.documents.create(&system_auth(), &id, draft).await?;
+    let document = app.documents.create(&system_auth(), &id, draft(owner, &app_id, now, body)).await?;
     tracing::info!(event = "oauth_consent_given", oauth_doc.id = %id, owner = %owner.place(), provider = provider.word(), "a consent was given");
     Consent::read(document).ok_or_else(|| Error::NotFound(id.to_string()))
 }
 
+/// As it is listed: with its account's, and with those that its application was given.
+fn draft(owner: &Owner, app: &DocId, at: i64, body: Map<String, Value>) -> Draft {
+    let (parent, owner) = (Some(owner.shelf()), Some(app.to_string()));
+    Draft { doc_type: TYPE.into(), parent, owner, at, body, ..Draft::default() }
+}
+
 /// Writes down that a consent was given again. What waited for it is tried at once.
 pub(super) async fn renew(app: &App, consent: &Consent, given: Given) -> Result<Consent, Error> {
+    let app_id = given.app.id.clone();
     let fresh = fields(&app.keys, &consent.id, given)?;
     let renewed = move |document: &Document| {
         let mut body = document.body.clone();
         body.remove(REVOKED);
         body.extend(fresh);
-        Ok(Change::Write(body))
+        body
     };
-    let document = app.documents.update(&system_auth(), &consent.id, renewed).await?;
+    let document = if app_id.as_ref() == consent.app_id() {
+        let change = |document: &Document| Ok(Change::Write(renewed(document)));
+        app.documents.update(&system_auth(), &consent.id, change).await?
+    } else {
+        let (body, revision) = (renewed(&consent.document), &consent.document.revision);
+        let at = body.get("pvt_created").and_then(Value::as_i64).unwrap_or_default();
+        app.documents.replace(&system_auth(), &consent.id, revision, draft(&consent.owner, &app_id, at, body)).await?
+    };
     tracing::info!(
         event = "oauth_consent_given", oauth_doc.id = %consent.id, owner = %consent.owner.place(),
         provider = consent.provider.word(), "a consent was given again"
@@ -236,33 +257,6 @@ pub async fn remove(app: &App, consent: &Consent) -> Result<revocation::Outcome,
     app.grants.forget(&consent.id);
     tracing::info!(event = "oauth_consent_removed", oauth_doc.id = %consent.id, owner = %consent.owner.place(), "a consent was removed");
     Ok(outcome)
-}
-
-/// The consents of an owner, newest first.
-///
-/// # Errors
-/// [`Error::Unavailable`].
-pub async fn list(app: &App, owner: &Owner) -> Result<Vec<Consent>, Error> {
-    let documents = listed(app, TYPE, Some(owner.place())).await?;
-    Ok(documents.into_iter().filter_map(Consent::read).collect())
-}
-
-/// The owner's consent with this id; none when it has none such.
-///
-/// # Errors
-/// [`Error::Unavailable`].
-pub async fn of(app: &App, owner: &Owner, id: &str) -> Result<Option<Consent>, Error> {
-    let Ok(parsed) = DocId::parse(id) else { return Ok(None) };
-    let found = app.documents.get(&system_auth(), &parsed).await?.and_then(Consent::read);
-    Ok(found.filter(|found| found.owner == *owner))
-}
-
-/// The owner's consent with this id.
-///
-/// # Errors
-/// [`Error::NotFound`], [`Error::Unavailable`].
-pub async fn get(app: &App, owner: &Owner, id: &str) -> Result<Consent, Error> {
-    of(app, owner, id).await?.ok_or_else(|| Error::NotFound(id.to_owned()))
 }
 
 /// The change by which a refresh token that its provider gave in place of the one before is kept, while the consent is still of `generation`.

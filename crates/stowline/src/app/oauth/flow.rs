@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::consents::{self, Consent, Given};
 use super::providers::{Asking, Provider, listed as scopes_of};
-use super::{OWNER, Owner, apps, owner_of, system_auth};
+use super::{OWNER, Owner, apps, get, of, owner_of, system_auth};
 use crate::app::audit::{self, Deed, End};
 use crate::app::auth::{Behind, Caller};
 use crate::app::users::{self, User};
@@ -110,7 +110,7 @@ fn place(id: &DocId) -> String {
 pub async fn begin(app: &App, owner: &Owner, caller: &Caller, wish: Wish) -> Result<Begun, Error> {
     let again = match &wish.oauth_doc_id {
         None => None,
-        Some(id) => Some(consents::get(app, owner, id).await?),
+        Some(id) => Some(get::<Consent>(app, owner, id).await?),
     };
     if again.as_ref().is_some_and(|again| again.provider != wish.provider) {
         return Err(Error::invalid("oauth_doc_id", "invalid", "this consent is for another provider"));
@@ -145,7 +145,8 @@ pub async fn begin(app: &App, owner: &Owner, caller: &Caller, wish: Wish) -> Res
         "pvt_created": time::now(),
     });
     let Value::Object(body) = body else { return Err(Error::NotFound(id.to_string())) };
-    let draft = Draft { doc_type: TYPE.into(), at: time::now(), body, ..Draft::default() };
+    let parent = Some(owner.shelf());
+    let draft = Draft { doc_type: TYPE.into(), parent, at: time::now(), body, ..Draft::default() };
     app.documents.create(&system_auth(), &id, draft).await?;
     tracing::info!(oauth_app.id = %application.id, owner = %owner.place(), provider = wish.provider.word(), "a consent is asked for");
     let expires_in = app.config.oauth.consent_time.as_secs();
@@ -155,12 +156,16 @@ pub async fn begin(app: &App, owner: &Owner, caller: &Caller, wish: Wish) -> Res
 /// The application that is meant.
 async fn choose(app: &App, owner: &Owner, wish: &Wish, again: Option<&Consent>) -> Result<apps::Application, Error> {
     let provider = wish.provider;
+    if let Some(id) = wish.app_id.as_deref().or(again.map(Consent::app_id)) {
+        let found = consents::offered(app, owner, id).await?;
+        if found.provider != provider {
+            let message = format!("this application is registered with {}", found.provider.title());
+            return Err(Error::invalid("app_id", "invalid", message));
+        }
+        return Ok(found);
+    }
     let mut offered = apps::offered(app, owner).await?;
     offered.retain(|found| found.provider == provider);
-    if let Some(id) = wish.app_id.as_deref().or(again.map(Consent::app_id)) {
-        let found = offered.into_iter().find(|found| found.id.as_ref() == id);
-        return found.ok_or_else(|| Error::invalid("app_id", "invalid", "no application of this id is offered here"));
-    }
     let Some(nearest) = offered.first().map(|first| first.owner.clone()) else {
         let message =
             format!("no application is registered with {}: an operator does, see docs/oauth.md", provider.title());
@@ -295,7 +300,7 @@ impl Beginning {
         let provider = self.app.provider;
         let again = match &self.again {
             None => None,
-            Some(id) => Some(consents::of(app, &self.owner, id).await?.ok_or(Failed::Gone)?),
+            Some(id) => Some(of::<Consent>(app, &self.owner, id).await?.ok_or(Failed::Gone)?),
         };
         let code = code.map_err(|word| match word {
             "access_denied" | "consent_required" => Failed::Declined(provider),

@@ -17,6 +17,7 @@ use plan::DocId;
 use tokio::sync::Mutex as Turn;
 use tokio::time::Instant;
 
+use super::Owned;
 use super::apps::Application;
 use super::consents::{self, Consent};
 use super::system_auth;

@@ -7,12 +7,13 @@
 use std::time::Duration;
 
 use attachments::{Grants, TokenError};
+use connections::Query;
 use futures_util::future::join_all;
 use outbound::oauth::{Ending, revoke};
 
 use super::consents::{self, Consent};
-use super::listed;
 use super::providers::Provider;
+use super::{Owned, listed, system_auth};
 use crate::app::{App, Error};
 
 /// How long a provider is waited for.
@@ -117,7 +118,7 @@ async fn ask(app: &App, consent: &Consent, leaving: &[Consent]) -> Result<Outcom
 /// here, only for whom and by whom it was begun.
 async fn is_shared(app: &App, consent: &Consent, leaving: &[Consent]) -> Result<bool, Error> {
     let who = |consent: &Consent| consent.document.body.get("consented_by").cloned();
-    let others = listed(app, consents::TYPE, None).await?.into_iter().filter_map(Consent::read);
+    let others = listed(app, Query::new(system_auth(), consents::TYPE)).await?.into_iter().filter_map(Consent::read);
     Ok(others.filter(|other| leaving.iter().all(|leaving| leaving.id != other.id) && !other.is_revoked()).any(
         |other| other.app_id() == consent.app_id() && (other.owner == consent.owner || who(&other) == who(consent)),
     ))

@@ -6,71 +6,64 @@ use testkit::{Api, Dropbox, Fault, GcsServer, GoogleDrive, OAuthServer, OneDrive
 use super::{beside, config, consent, document, register, tenant_with};
 use crate::fixture::{HANDLER, Platform, until};
 
-/// A drive: what it is called here, who lets in, where it is, and its files.
-struct Drive<'a> {
-    kind: &'static str,
-    provider: &'static str,
-    tokens: &'a OAuthServer,
-    url: String,
-    files: &'a dyn Fn() -> Vec<(String, bytes::Bytes)>,
-}
-
-async fn walk(drive: &Drive<'_>) {
-    let platform = Platform::with(&config(drive.tokens, &drive.url)).await;
-    register(&platform.master.api, drive.tokens, "/v2/storage", drive.provider).await;
+/// The walk of a drive: what it is called here, who lets in, where it is, and its files.
+async fn walk(
+    kind: &str,
+    provider: &str,
+    tokens: &OAuthServer,
+    url: &str,
+    files_of: impl Fn() -> Vec<(String, bytes::Bytes)>,
+) {
+    let platform = Platform::with(&config(tokens, url)).await;
+    register(&platform.master.api, tokens, "/v2/storage", provider).await;
     let (api, storage) = (&platform.tenant.api, platform.storage());
-    let given = consent(api, &storage, drive.provider, "").await;
-    let settings = json!({"oauth_doc_id": given, "base_url": drive.url, "folder_base_path": "calls/2026"});
+    let given = consent(api, &storage, provider, "").await;
+    let settings = json!({"oauth_doc_id": given, "base_url": url, "folder_base_path": "calls/2026"});
     let attachments = json!({"handler": HANDLER, "delete": true, "params": {"folder_path": "acme"}});
     let document = json!({"data": {
-        "attachments": {HANDLER: {"handler": drive.kind, "settings": settings}},
+        "attachments": {HANDLER: {"handler": kind, "settings": settings}},
         "plan": {"modb": {"types": {"call_recording": {"attachments": attachments}}}},
     }});
     api.put(&storage, &document).await.expect_status(201);
-    assert_eq!((drive.files)(), [], "{}: the probe leaves nothing", drive.kind);
+    assert_eq!(files_of(), [], "{kind}: the probe leaves nothing");
     let account = &platform.tenant.id;
     let upload = format!("/v2/ingest/{account}/recordings/call.wav?call_id=1");
     let sent = api.upload(reqwest::Method::PUT, &upload, "audio/wav", VOICEMAIL_WAV).await.expect_status(201).data();
     let id = sent["id"].as_str().unwrap();
     platform.until_delivered().await;
-    let files = (drive.files)();
-    assert_eq!(files.len(), 1, "{}: {files:?}", drive.kind);
+    let files = files_of();
+    assert_eq!(files.len(), 1, "{kind}: {files:?}");
     let path = files[0].0.trim_start_matches('/');
-    assert!(path.starts_with("calls/2026/acme/") && path.contains(id), "{}: {path}", drive.kind);
-    assert!(files[0].1 == VOICEMAIL_WAV, "{}", drive.kind);
+    assert!(path.starts_with("calls/2026/acme/") && path.contains(id), "{kind}: {path}");
+    assert!(files[0].1 == VOICEMAIL_WAV, "{kind}");
     let recording = format!("/v2/accounts/{account}/recordings/{id}");
     let audio = || api.request(reqwest::Method::GET, &recording).header("accept", "audio/wav");
-    assert!(api.send(audio()).await.expect_status(200).body == VOICEMAIL_WAV, "{}", drive.kind);
+    assert!(api.send(audio()).await.expect_status(200).body == VOICEMAIL_WAV, "{kind}");
     let part = api.send(audio().header("range", "bytes=4-9")).await.expect_status(206);
-    assert!(part.body == VOICEMAIL_WAV[4..10], "{}", drive.kind);
+    assert!(part.body == VOICEMAIL_WAV[4..10], "{kind}");
     // The tokens end; nobody notices.
-    drive.tokens.expire();
-    assert!(api.send(audio()).await.expect_status(200).body == VOICEMAIL_WAV, "{}", drive.kind);
+    tokens.expire();
+    assert!(api.send(audio()).await.expect_status(200).body == VOICEMAIL_WAV, "{kind}");
     api.delete(&recording).await.expect_status(200);
-    until("it is gone from the drive", async || (drive.files)().is_empty()).await;
+    until("it is gone from the drive", async || files_of().is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn google_drive_is_let_in_by_a_consent() {
     let fake = GoogleDrive::start();
-    let files = || fake.files();
-    walk(&Drive { kind: "google_drive", provider: "google", tokens: fake.tokens(), url: fake.url(), files: &files })
-        .await;
+    walk("google_drive", "google", fake.tokens(), &fake.url(), || fake.files()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dropbox_is_let_in_by_a_consent() {
     let fake = Dropbox::start();
-    let files = || fake.files();
-    walk(&Drive { kind: "dropbox", provider: "dropbox", tokens: fake.tokens(), url: fake.url(), files: &files }).await;
+    walk("dropbox", "dropbox", fake.tokens(), &fake.url(), || fake.files()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn onedrive_is_let_in_by_a_consent() {
     let fake = OneDrive::start();
-    let files = || fake.files();
-    walk(&Drive { kind: "onedrive", provider: "microsoft", tokens: fake.tokens(), url: fake.url(), files: &files })
-        .await;
+    walk("onedrive", "microsoft", fake.tokens(), &fake.url(), || fake.files()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
