@@ -18,7 +18,7 @@ use crate::violations::{Violations, dotted};
 pub fn references(document: &StorageDocument, inherited: Option<&Dataplan>) -> Violations {
     let mut check = Check { document, inherited, violations: Violations::new() };
     check.owners();
-    for (class, section) in &document.plan {
+    for (class, section) in &document.plan.to_json() {
         check.section(class, section);
     }
     check.violations
@@ -29,18 +29,23 @@ pub fn references(document: &StorageDocument, inherited: Option<&Dataplan>) -> V
 #[must_use]
 pub fn locks(document: &StorageDocument, stored: Option<&StorageDocument>, inherited: &Dataplan) -> Violations {
     let mut violations = Violations::new();
+    let layers = inherited.layers();
+    if layers.iter().all(|layer| layer.document.locks.is_empty()) {
+        return violations;
+    }
+    let own = document.plan.to_json();
+    let before = stored.map(|stored| stored.plan.to_json()).unwrap_or_default();
+    let plans: Vec<_> = layers.iter().map(|layer| layer.document.plan.to_json()).collect();
     let mut said = Vec::new();
-    leaves(&document.plan, &mut Vec::new(), &mut said);
+    leaves(&own, &mut Vec::new(), &mut said);
     for (path, value) in said {
-        let layers = inherited.layers();
         let locked = layers.iter().enumerate().find_map(|(place, layer)| {
             let lock = layer.document.locks.iter().find(|lock| lock.covers(&path))?;
             Some((place, layer.level, lock))
         });
         let Some((place, level, lock)) = locked else { continue };
-        let before = stored.and_then(|stored| at(&stored.plan, &path));
-        let above = layers.iter().take(place + 1).rev().find_map(|layer| at(&layer.document.plan, &path));
-        if before == Some(value) || above == Some(value) {
+        let above = plans.iter().take(place + 1).rev().find_map(|plan| at(plan, &path));
+        if at(&before, &path) == Some(value) || above == Some(value) {
             continue;
         }
         let level = level.word();

@@ -26,12 +26,11 @@
 //!
 //! **Cost.** [`Dataplan::merge`] works out every answer beforehand, so that [`Dataplan::route`] compares, hashes and returns a reference.
 //! (A pattern is run when its section has one; the regex engine allocates when it is first used.) Plans share what they have in common:
-//! see [`Dataplan::with`].
+//! see [`Dataplan::with`], and [`Dataplan::weight`] for what is left.
 
 mod explain;
 mod table;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -43,6 +42,7 @@ use crate::database::Database;
 use crate::document::{ConnectionConfig, HandlerConfig, StorageDocument};
 use crate::id::{ConnectionId, DocType, HandlerId};
 use crate::route::Route;
+use crate::weight;
 
 /// Who speaks. Ordered from the one that all inherit from to the one that nobody inherits from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -90,16 +90,22 @@ pub struct Layer {
 #[derive(Clone)]
 pub struct Dataplan(Arc<Merged>);
 
-struct Merged {
+pub(crate) struct Merged {
     /// From the built-in one down.
-    layers: Vec<Layer>,
-    /// Which layer owns an entry, by its place in `layers`.
-    handlers: HashMap<HandlerId, usize>,
-    connections: HashMap<ConnectionId, usize>,
-    system: Arc<SystemTables>,
-    accounts: AccountTables,
+    pub layers: Box<[Layer]>,
+    pub system: Arc<SystemTables>,
+    pub accounts: AccountTables,
     /// Whether an owner is among the layers.
     owned: bool,
+    /// About how many bytes it takes beside those of the plan that it was made from.
+    weight: usize,
+}
+
+impl Merged {
+    /// Which layer owns a handler, by its place in `layers`.
+    fn owner(&self, id: &HandlerId) -> Option<usize> {
+        self.layers.iter().position(|layer| layer.document.attachments.contains_key(id))
+    }
 }
 
 impl Dataplan {
@@ -130,7 +136,7 @@ impl Dataplan {
         }
         let lowest = self.0.layers.last().map(|layer| layer.level);
         let below = layers.iter().all(|layer| Some(layer.level) >= lowest);
-        let mut all = self.0.layers.clone();
+        let mut all = self.0.layers.to_vec();
         all.extend(layers.iter().cloned());
         all.sort_by_key(|layer| layer.level);
         Self::index(all, below.then_some(&self.0))
@@ -138,24 +144,28 @@ impl Dataplan {
 
     /// `shared`: the tables of a plan whose layers are the first of `layers`.
     fn index(layers: Vec<Layer>, shared: Option<&Merged>) -> Self {
-        let mut handlers = HashMap::new();
-        let mut connections = HashMap::new();
-        for (place, layer) in layers.iter().enumerate() {
-            for id in layer.document.attachments.keys() {
-                handlers.entry(id.clone()).or_insert(place);
-            }
-            for id in layer.document.connections.keys() {
-                connections.entry(id.clone()).or_insert(place);
-            }
-        }
         let to_system = layers.iter().take_while(|layer| layer.level <= Level::System).count();
-        let sources = Sources { layers: &layers, handlers: &handlers, connections: &connections };
+        let sources = Sources { layers: &layers };
         let shared = shared.map(|shared| (shared, shared.layers.len()));
         let system =
             SystemTables::index(sources.first(to_system), shared.map(|(shared, count)| (&shared.system, count)));
         let accounts = AccountTables::index(sources, shared.map(|(shared, count)| (&shared.accounts, count)));
         let owned = layers.iter().any(|layer| layer.level == Level::Owner);
-        Self(Arc::new(Merged { handlers, connections, system, accounts, owned, layers }))
+        let mut merged = Merged { system, accounts, owned, weight: 0, layers: layers.into() };
+        merged.weight = weight::of(&merged, shared.map(|(shared, _)| shared));
+        Self(Arc::new(merged))
+    }
+
+    /// About how many bytes of memory it takes, without what it shares with the plan that it was made from ([`with`](Self::with)).
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.0.weight
+    }
+
+    /// Whether both are one and the same in memory.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Where a document of type `doc_type` goes in `database`, and where its attachments go. Without a type: where the database is.
@@ -182,20 +192,21 @@ impl Dataplan {
     /// The handler `id`, settings and all, and the level whose it is.
     #[must_use]
     pub fn handler(&self, id: &HandlerId) -> Option<(&HandlerConfig, Level)> {
-        let layer = self.0.layers.get(*self.0.handlers.get(id)?)?;
-        Some((layer.document.attachments.get(id)?, layer.level))
+        self.layers().iter().find_map(|layer| Some((&**layer.document.attachments.get(id)?, layer.level)))
     }
 
     /// The connection `id`, settings and all, and the level whose it is. `local` belongs to the built-in level.
     #[must_use]
     pub fn connection(&self, id: &ConnectionId) -> Option<(&ConnectionConfig, Level)> {
-        let layer = self.0.layers.get(*self.0.connections.get(id)?)?;
-        Some((layer.document.connections.get(id)?, layer.level))
+        self.layers().iter().find_map(|layer| Some((&**layer.document.connections.get(id)?, layer.level)))
     }
 
     /// The handlers that can be referred to, in no order, with the level whose each is.
     pub fn handlers(&self) -> impl Iterator<Item = (&HandlerId, &HandlerConfig, Level)> {
-        self.0.handlers.keys().filter_map(|id| self.handler(id).map(|(config, level)| (id, config, level)))
+        self.layers().iter().enumerate().flat_map(move |(place, layer)| {
+            let own = layer.document.attachments.iter().filter(move |(id, _)| self.0.owner(id) == Some(place));
+            own.map(|(id, config)| (id, &**config, layer.level))
+        })
     }
 
     /// The layers, from the built-in one down.

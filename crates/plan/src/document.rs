@@ -1,6 +1,7 @@
 //! A storage document: which destinations there are (`attachments`, `connections`) and what goes where (`plan`).
 //!
-//! The entries are typed; `plan` stays JSON, because layers are laid over each other as JSON and only the result is read as a tree.
+//! The entries are typed; `plan` stays JSON, because layers are laid over each other as JSON and only the result is read as a tree; and it is kept as
+//! [text](Sections), because many documents are kept and few are read again.
 //! What we do not know is kept. Nothing here prints a setting: `Debug` names keys, never values.
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::id::{ConnectionId, HandlerId, PlanId};
 use crate::lock::Lock;
+use crate::sections::Sections;
 use crate::violations::{Violations, dotted};
 
 /// An entry of `attachments`: a destination for bytes.
@@ -46,12 +48,12 @@ impl ConnectionConfig {
 /// A storage document, parsed.
 #[derive(Clone, Default, PartialEq)]
 pub struct StorageDocument {
-    /// Destinations for bytes.
-    pub attachments: BTreeMap<HandlerId, HandlerConfig>,
+    /// Destinations for bytes. Boxed, because a map has room for eleven where most have one.
+    pub attachments: BTreeMap<HandlerId, Box<HandlerConfig>>,
     /// Places for documents.
-    pub connections: BTreeMap<ConnectionId, ConnectionConfig>,
+    pub connections: BTreeMap<ConnectionId, Box<ConnectionConfig>>,
     /// What goes where, as it was written; [`Dataplan`](crate::Dataplan) reads it.
-    pub plan: Map<String, Value>,
+    pub plan: Sections,
     /// The stored plan that is laid beneath this document.
     pub plan_id: Option<PlanId>,
     /// What lower levels may not change.
@@ -66,12 +68,10 @@ impl StorageDocument {
     pub fn built_in() -> Self {
         let section = json!({"connection": "local", "attachments": {}, "types": {}});
         let local = ConnectionConfig { driver: None, name: None, settings: Map::new(), rest: Map::new() };
+        let plan = ["account", "modb", "system", "yodb"].map(|class| (class.to_owned(), section.clone()));
         Self {
-            connections: ConnectionId::parse("local").map(|id| (id, local)).into_iter().collect(),
-            plan: ["account", "modb", "system", "yodb"]
-                .into_iter()
-                .map(|class| (class.to_owned(), section.clone()))
-                .collect(),
+            connections: ConnectionId::parse("local").map(|id| (id, local.into())).into_iter().collect(),
+            plan: Sections::new(&plan.into_iter().collect()),
             ..Self::default()
         }
     }
@@ -103,7 +103,7 @@ impl StorageDocument {
                 ("connections", _) => {
                     parsed.connections = entries(key, value, &mut violations, ConnectionId::parse, connection)
                 }
-                ("plan", Value::Object(plan)) => parsed.plan = plan.clone(),
+                ("plan", Value::Object(plan)) => parsed.plan = Sections::new(plan),
                 ("plan", _) => wrong_type(key, "object", &mut violations),
                 ("plan_id", _) => match value.as_str().map(PlanId::parse) {
                     Some(Ok(id)) => parsed.plan_id = Some(id),
@@ -125,15 +125,15 @@ impl StorageDocument {
     pub fn to_json(&self) -> Value {
         let mut fields = Map::new();
         if !self.attachments.is_empty() {
-            let entry = |(id, config): (&HandlerId, &HandlerConfig)| (id.to_string(), config.to_json());
-            fields.insert("attachments".to_owned(), Value::Object(self.attachments.iter().map(entry).collect()));
+            let entries = self.attachments.iter().map(|(id, config)| (id.to_string(), config.to_json()));
+            fields.insert("attachments".to_owned(), Value::Object(entries.collect()));
         }
         if !self.connections.is_empty() {
-            let entry = |(id, config): (&ConnectionId, &ConnectionConfig)| (id.to_string(), config.to_json());
-            fields.insert("connections".to_owned(), Value::Object(self.connections.iter().map(entry).collect()));
+            let entries = self.connections.iter().map(|(id, config)| (id.to_string(), config.to_json()));
+            fields.insert("connections".to_owned(), Value::Object(entries.collect()));
         }
         if !self.plan.is_empty() {
-            fields.insert("plan".to_owned(), Value::Object(self.plan.clone()));
+            fields.insert("plan".to_owned(), Value::Object(self.plan.to_json()));
         }
         if let Some(id) = &self.plan_id {
             fields.insert("plan_id".to_owned(), id.as_str().into());
@@ -209,7 +209,7 @@ fn entries<Id: Ord, Config>(
     violations: &mut Violations,
     id: fn(&str) -> Result<Id, crate::BadId>,
     config: fn(Entry<'_>, &mut Violations) -> Option<Config>,
-) -> BTreeMap<Id, Config> {
+) -> BTreeMap<Id, Box<Config>> {
     let Value::Object(fields) = value else {
         wrong_type(section, "object", violations);
         return BTreeMap::new();
@@ -223,7 +223,7 @@ fn entries<Id: Ord, Config>(
         };
         match id(key) {
             Err(bad) => violations.push(&path, "invalid", bad.to_string(), []),
-            Ok(id) => parsed.extend(config((&path, fields), violations).map(|config| (id, config))),
+            Ok(id) => parsed.extend(config((&path, fields), violations).map(|config| (id, Box::new(config)))),
         }
     }
     parsed
@@ -237,7 +237,7 @@ fn handler((path, fields): Entry<'_>, violations: &mut Violations) -> Option<Han
     if handler.is_none() {
         violations.push(&format!("{path}.handler"), "required", "Field is required but missing".to_owned(), []);
     }
-    Some(HandlerConfig { handler: handler?, name, settings, rest })
+    Some(HandlerConfig { handler: handler?, name, settings, rest: tight(rest) })
 }
 
 fn connection((path, fields): Entry<'_>, violations: &mut Violations) -> Option<ConnectionConfig> {
@@ -245,7 +245,7 @@ fn connection((path, fields): Entry<'_>, violations: &mut Violations) -> Option<
     let driver = text(path, "driver", &mut rest, violations);
     let name = text(path, "name", &mut rest, violations);
     let settings = object(path, "settings", &mut rest, violations);
-    Some(ConnectionConfig { driver, name, settings, rest })
+    Some(ConnectionConfig { driver, name, settings, rest: tight(rest) })
 }
 
 fn text(path: &str, key: &str, fields: &mut Map<String, Value>, violations: &mut Violations) -> Option<String> {
@@ -261,13 +261,18 @@ fn text(path: &str, key: &str, fields: &mut Map<String, Value>, violations: &mut
 
 fn object(path: &str, key: &str, fields: &mut Map<String, Value>, violations: &mut Violations) -> Map<String, Value> {
     match fields.shift_remove(key) {
-        Some(Value::Object(object)) => object,
+        Some(Value::Object(object)) => tight(object),
         None | Some(Value::Null) => Map::new(),
         Some(_) => {
             wrong_type(&format!("{path}.{key}"), "object", violations);
             Map::new()
         }
     }
+}
+
+/// The same without room for more.
+fn tight(fields: Map<String, Value>) -> Map<String, Value> {
+    fields.into_iter().collect()
 }
 
 fn keys(fields: &Map<String, Value>) -> Vec<&String> {
@@ -297,7 +302,7 @@ impl fmt::Debug for StorageDocument {
         f.debug_struct("StorageDocument")
             .field("attachments", &self.attachments)
             .field("connections", &self.connections)
-            .field("plan", &keys(&self.plan))
+            .field("plan", &self.plan)
             .field("plan_id", &self.plan_id)
             .field("locks", &self.locks)
             .finish_non_exhaustive()

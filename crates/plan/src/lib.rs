@@ -54,8 +54,10 @@ pub mod merge;
 pub mod params;
 mod route;
 pub mod schema;
+mod sections;
 mod tree;
 mod violations;
+mod weight;
 
 pub use database::{Classification, Database, Month};
 pub use dataplan::{Dataplan, Decided, Decision, Explanation, Layer, Level};
@@ -63,4 +65,5 @@ pub use document::{ConnectionConfig, HandlerConfig, StorageDocument};
 pub use id::{AccountId, AttachmentName, BadId, ConnectionId, DocId, DocType, HandlerId, PlanId, UserId};
 pub use lock::Lock;
 pub use route::{AttachmentRoute, ConnectionRef, Placement, Route};
+pub use sections::Sections;
 pub use violations::{STRUCK, Violations, dotted};

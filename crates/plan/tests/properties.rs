@@ -5,7 +5,7 @@
 use std::sync::{Arc, LazyLock};
 
 use plan::schema::Schemas;
-use plan::{ConnectionRef, Database, Dataplan, DocType, Layer, Level, StorageDocument, check};
+use plan::{ConnectionRef, Database, Dataplan, DocType, Layer, Level, Sections, StorageDocument, check};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -152,7 +152,7 @@ proptest! {
             // What the schemas let through can be read.
             prop_assert!(!violations.is_empty() || StorageDocument::from_json(&judged).is_ok());
             // Odd plans are laid over each other all the same.
-            let plan = document.as_object().cloned().unwrap_or_default();
+            let plan = Sections::new(&document.as_object().cloned().unwrap_or_default());
             layers.push(Layer { level, document: Arc::new(parsed.unwrap_or_else(|_| StorageDocument { plan, ..StorageDocument::default() })) });
         }
         let plan = Dataplan::merge(&layers);
@@ -185,7 +185,7 @@ proptest! {
             // Nothing that stands below the owner leads anywhere but deeper.
             let above: Vec<_> = layers.iter().filter(|layer| layer.level <= level).cloned().collect();
             if above.len() < layers.len() && attachment.params.contains_key("path") {
-                prop_assert!(above.iter().any(|layer| serde_json::to_string(&layer.document.plan).unwrap().contains("\"path\"")));
+                prop_assert!(above.iter().any(|layer| serde_json::to_string(&layer.document.plan.to_json()).unwrap().contains("\"path\"")));
             }
         }
         // An owner changes nothing for the databases of the system.
@@ -219,10 +219,10 @@ proptest! {
         let merged = StorageDocument::from_json(&merged).unwrap();
         prop_assert_eq!(plan.handlers().count(), merged.attachments.len());
         for (id, config) in &merged.attachments {
-            prop_assert_eq!(plan.handler(id).map(|(config, _)| config), Some(config));
+            prop_assert_eq!(plan.handler(id).map(|(config, _)| config), Some(&**config));
         }
         for (id, config) in &merged.connections {
-            prop_assert_eq!(plan.connection(id).map(|(config, _)| config), Some(config));
+            prop_assert_eq!(plan.connection(id).map(|(config, _)| config), Some(&**config));
         }
     }
 

@@ -38,68 +38,92 @@ const AT_ONCE: u64 = 1024;
 /// # Errors
 /// Something did not start or answered otherwise than it should.
 pub async fn run(bench: &Bench, room: &Path) -> anyhow::Result<Outcome> {
-    let (many, few, rounds) = if bench.quick { (2000, 200, 2) } else { (1_000_000, 1000, 5) };
-    let mut small = Platform::grown(bench, &room.join("few"), few).await?;
-    let mut large = Platform::grown(bench, &room.join("many"), many).await?;
-    let (mut starts, mut colds, mut warms, mut changes, mut afters) = <(Pairs, Pairs, Pairs, Pairs, Pairs)>::default();
-    let mut idle = Pairs::default();
-    let bar = progress("accounts", rounds);
+    let (many, few, starts, changes) = if bench.quick { (2000, 200, 2, 2) } else { (1_000_000, 1000, 5, 3) };
+    let small = Platform::grown(bench, &room.join("few"), few).await?;
+    let mut both = [small, Platform::grown(bench, &room.join("many"), many).await?];
     // Started anew: how long it takes, what it holds, and routes of accounts that nobody asked for before.
-    for round in 0..=rounds {
-        let measured = [small.started(round).await?, large.started(round).await?];
-        if round > 0 {
-            let [small, large] = measured;
-            starts.push(small.start, large.start);
-            idle.push(small.idle, large.idle);
-            colds.push(small.cold, large.cold);
-            bar.inc(1);
-        }
-    }
-    bar.finish_and_clear();
+    let started = async |platform: &mut Platform, round| platform.started(round).await;
+    let started = side_by_side("accounts: starts", starts, &mut both, started).await?;
     // Everybody's plan in memory, and then the change that reaches them.
-    let mut held = Pairs::default();
-    let bar = progress("accounts: changes at the top", rounds);
-    for round in 0..=rounds {
-        let measured = [small.changed(round).await?, large.changed(round).await?];
-        if round > 0 {
-            let [small, large] = measured;
-            held.push(small.held, large.held);
-            warms.push(small.warm, large.warm);
-            changes.push(small.change, large.change);
-            afters.push(small.after, large.after);
-            bar.inc(1);
-        }
-    }
-    bar.finish_and_clear();
+    let changed = async |platform: &mut Platform, round| platform.changed(round).await;
+    let changed = side_by_side("accounts: changes at the top", changes, &mut both, changed).await?;
+    let idle = Pairs::of(&started, |measured| measured.idle);
+    let held = Pairs::of(&changed, |measured| measured.held);
     let of = |what: &str| format!("{what}, {many} accounts, {} with plans", many / ONE_IN);
     let beside = |unit: &str| format!("with {few} accounts, {} with plans, {unit}", few / ONE_IN);
     let mut memory = held.figure(of("memory with every plan asked for"), "MiB", beside("MiB"), None);
     memory.raw["kib_a_plan"] = json!((median(&held.large) - median(&idle.large)) * 1024.0 / (many / ONE_IN) as f64);
     Ok(Outcome {
         figures: vec![
-            starts.figure(of("from the start of the program until it listens"), "ms", beside("ms"), Some(BAR_START)),
+            Pairs::of(&started, |measured| measured.start).figure(
+                of("from the start of the program until it listens"),
+                "ms",
+                beside("ms"),
+                Some(BAR_START),
+            ),
             idle.figure(of("memory after the start"), "MiB", beside("MiB"), Some(BAR_MEMORY)),
-            colds.figure(of("route of an account that nobody asked for before"), "µs", beside("µs"), Some(BAR_ROUTE)),
-            warms.figure(of("route with every plan in memory"), "µs", beside("µs"), Some(BAR_ROUTE)),
+            Pairs::of(&started, |measured| measured.cold).figure(
+                of("route of an account that nobody asked for before"),
+                "µs",
+                beside("µs"),
+                Some(BAR_ROUTE),
+            ),
+            Pairs::of(&changed, |measured| measured.warm).figure(
+                of("route with every plan in memory"),
+                "µs",
+                beside("µs"),
+                Some(BAR_ROUTE),
+            ),
             memory,
-            changes.figure(of("PATCH of the system's document that reaches all"), "ms", beside("ms"), Some(BAR_PATCH)),
-            afters.figure(of("route of an account right after it"), "µs", beside("µs"), Some(BAR_ROUTE)),
+            Pairs::of(&changed, |measured| measured.change).figure(
+                of("PATCH of the system's document that reaches all"),
+                "ms",
+                beside("ms"),
+                Some(BAR_PATCH),
+            ),
+            Pairs::of(&changed, |measured| measured.after).figure(
+                of("route of an account right after it"),
+                "µs",
+                beside("µs"),
+                Some(BAR_ROUTE),
+            ),
         ],
         missing: Vec::new(),
     })
 }
 
+/// Measures the small platform and the large one in turns, after a round that counts for nothing.
+async fn side_by_side<T>(
+    what: &'static str,
+    rounds: u64,
+    both: &mut [Platform; 2],
+    measure: impl AsyncFn(&mut Platform, u64) -> anyhow::Result<T>,
+) -> anyhow::Result<Vec<[T; 2]>> {
+    let bar = progress(what, rounds);
+    let mut measured = Vec::new();
+    for round in 0..=rounds {
+        let [small, large] = both;
+        let pair = [measure(small, round).await?, measure(large, round).await?];
+        if round > 0 {
+            measured.push(pair);
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    Ok(measured)
+}
+
 /// What was measured of both, round by round.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Pairs {
     small: Vec<f64>,
     large: Vec<f64>,
 }
 
 impl Pairs {
-    fn push(&mut self, small: f64, large: f64) {
-        self.small.push(small);
-        self.large.push(large);
+    fn of<T>(measured: &[[T; 2]], figure: impl Fn(&T) -> f64) -> Self {
+        let side = |side: usize| measured.iter().filter_map(|both| both.get(side)).map(&figure).collect();
+        Self { small: side(0), large: side(1) }
     }
 
     fn figure(&self, what: String, unit: &str, beside: String, bar: Option<f64>) -> Figure {

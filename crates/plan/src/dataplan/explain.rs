@@ -116,8 +116,8 @@ impl Question<'_> {
         let id = attachment.handler_id.as_str();
         let source = Some((attachment.level, dotted(["attachments", id])));
         decisions.push(decision("handler", attachment.kind.as_str().into(), source));
-        if let Some(owner) = plan.0.handlers.get(&attachment.handler_id) {
-            decisions.extend(attachment.params.iter().map(|(name, value)| self.param(*owner, name, value)));
+        if let Some(owner) = plan.0.owner(&attachment.handler_id) {
+            decisions.extend(attachment.params.iter().map(|(name, value)| self.param(owner, name, value)));
         }
         decisions.extend(self.others(&merged, route));
         decisions
@@ -183,11 +183,9 @@ impl Question<'_> {
         let keys: Vec<&str> = place.iter().map(String::as_str).chain(field.split('.')).collect();
         let (first, rest) = keys.split_first()?;
         let said = |layer: &&Layer| {
-            let start = layer.document.plan.get(*first);
-            rest.iter()
-                .try_fold(start?, |value, key| value.get(key))
-                .filter(|value| says_something(value))
-                .map(|_| layer.level)
+            let section = layer.document.plan.of(first)?;
+            let said = rest.iter().try_fold(&section, |value, key| value.get(key))?;
+            says_something(said).then_some(layer.level)
         };
         let level = layers.iter().rev().find_map(|layer| said(&layer))?;
         Some((level, dotted(std::iter::once("plan").chain(keys.iter().copied()))))

@@ -16,36 +16,37 @@ use crate::merge;
 use crate::params;
 use crate::route::{AttachmentRoute, ConnectionRef, Placement, Route};
 use crate::tree::{Field, MonthRange, Section, Spec, pattern};
+use crate::weight;
 
 /// The most routes that one section may cost. Overrides beyond it are not asked; the schemas keep a document far below.
 const MOST_ROUTES: usize = 1 << 16;
+/// About how many bytes a compiled pattern takes.
+const PATTERN: usize = 8 << 10;
 
 /// What a table is made from.
 #[derive(Clone, Copy)]
 pub(super) struct Sources<'a> {
     pub layers: &'a [Layer],
-    pub handlers: &'a HashMap<HandlerId, usize>,
-    pub connections: &'a HashMap<ConnectionId, usize>,
 }
 
 impl<'a> Sources<'a> {
     /// The first `count` layers alone.
     pub(super) fn first(self, count: usize) -> Self {
-        Self { layers: self.layers.get(..count).unwrap_or(self.layers), ..self }
+        Self { layers: self.layers.get(..count).unwrap_or(self.layers) }
     }
 
     /// Whether any layer but the first `before` speaks of a section.
     fn speaks(&self, before: usize, class: &str) -> bool {
-        self.layers.iter().skip(before).any(|layer| layer.document.plan.contains_key(class))
+        self.layers.iter().skip(before).any(|layer| layer.document.plan.speaks_of(class))
     }
 
     /// The owner of a handler among the first `count` layers.
     fn owner(&self, handler: &HandlerId, count: usize) -> Option<usize> {
-        self.handlers.get(handler).copied().filter(|place| *place < count)
+        self.layers.iter().take(count).position(|layer| layer.document.attachments.contains_key(handler))
     }
 
     fn has_connection(&self, id: &ConnectionId, count: usize) -> bool {
-        id.is_local() || self.connections.get(id).is_some_and(|place| *place < count)
+        id.is_local() || self.layers.iter().take(count).any(|layer| layer.document.connections.contains_key(id))
     }
 }
 
@@ -54,17 +55,13 @@ pub(super) fn section(layers: &[Layer], skip: usize, class: &str) -> Option<Sect
     let fixed = layers.iter().position(|layer| layer.document.locks.iter().any(|lock| lock.fixes_exceptions(class)));
     let mut merged = Value::Null;
     for (place, layer) in layers.iter().enumerate().skip(skip) {
-        let Some(said) = layer.document.plan.get(class) else { continue };
-        match (fixed, said) {
-            (Some(fixed), Value::Object(fields)) if place > fixed => {
-                let kept = fields.iter().filter(|(key, _)| !matches!(key.as_str(), "range" | "regex"));
-                merge::overlay(
-                    &mut merged,
-                    &Value::Object(kept.map(|(key, value)| (key.clone(), value.clone())).collect()),
-                );
-            }
-            _ => merge::overlay(&mut merged, said),
+        let Some(mut said) = layer.document.plan.of(class) else { continue };
+        if let Value::Object(fields) = &mut said
+            && fixed.is_some_and(|fixed| place > fixed)
+        {
+            fields.retain(|key, _| !matches!(key.as_str(), "range" | "regex"));
         }
+        merge::overlay(&mut merged, &said);
     }
     // Wrapped, because a section is read out of a plan.
     Section::read(&Value::Object(Map::from_iter([(class.to_owned(), merged)])), class)
@@ -99,8 +96,8 @@ fn spec(section: &Section, key: Option<&str>, over: Option<&Override>) -> Spec {
 pub(super) struct Table {
     pub class: &'static str,
     plain: Rows,
-    ranges: Vec<(MonthRange, Rows)>,
-    patterns: Vec<(Regex, Rows)>,
+    ranges: Box<[(MonthRange, Rows)]>,
+    patterns: Box<[(Regex, Rows)]>,
     /// Whether a route refers to what is not there, and may change when it comes.
     dangling: bool,
 }
@@ -108,22 +105,37 @@ pub(super) struct Table {
 /// The routes of a section for one kind of its databases.
 pub(super) struct Rows {
     pub over: Option<Override>,
-    untyped: Route,
-    other: Route,
-    types: HashMap<Box<str>, Route>,
+    untyped: Arc<Route>,
+    other: Arc<Route>,
+    /// In the order of their names.
+    types: Box<[(Box<str>, Arc<Route>)]>,
 }
 
 impl Rows {
-    pub(super) fn route(&self, key: Option<&str>) -> &Route {
-        match key {
-            None => &self.untyped,
-            Some(key) => self.types.get(key).unwrap_or(&self.other),
-        }
+    pub(super) fn route(&self, key: Option<&str>) -> &Arc<Route> {
+        let Some(key) = key else { return &self.untyped };
+        let place = self.types.binary_search_by(|(own, _)| (**own).cmp(key)).ok();
+        place.and_then(|place| self.types.get(place)).map_or(&self.other, |(_, route)| route)
+    }
+}
+
+impl Rows {
+    /// About how many bytes it takes beside its own.
+    fn weight(&self) -> usize {
+        let types = self.types.iter().map(|(key, route)| size_of_val(&**key) + 32 + weight::route(route));
+        let of_none = if Arc::ptr_eq(&self.untyped, &self.other) { 0 } else { weight::route(&self.untyped) };
+        types.sum::<usize>() + of_none + weight::route(&self.other)
     }
 }
 
 impl Table {
-    fn index(sources: Sources<'_>, class: &'static str, classification: Option<Classification>) -> Self {
+    /// `before`: what the first layers made of it; routes that are still the same are shared.
+    fn index(
+        sources: Sources<'_>,
+        class: &'static str,
+        classification: Option<Classification>,
+        before: Option<&Self>,
+    ) -> Self {
         let whole = section(sources.layers, 0, class).unwrap_or_default();
         let locks = sources.layers.iter().any(|layer| !layer.document.locks.is_empty());
         let mut builder = Builder {
@@ -131,21 +143,32 @@ impl Table {
             class,
             classification,
             section: &whole,
+            before: before.map(|before| &before.plain),
             views: BTreeMap::new(),
             locks: locks.then(BTreeMap::new),
             dangling: false,
         };
         let most = MOST_ROUTES / (whole.types.len() + 2);
         let plain = builder.rows(None);
-        let ranges: Vec<_> =
+        let ranges: Box<[_]> =
             whole.ranges.keys().take(most).map(|range| (*range, builder.rows(Some(Override::Range(*range))))).collect();
         let compiled = whole.patterns.keys().filter_map(|key| Some((key, pattern(key).ok()?)));
-        let patterns: Vec<_> = compiled
+        let patterns = compiled
             .take(most.saturating_sub(ranges.len()))
             .map(|(key, regex)| (regex, builder.rows(Some(Override::Pattern(key.clone())))))
             .collect();
         let dangling = builder.dangling;
         Self { class, dangling, plain, ranges, patterns }
+    }
+
+    /// About how many bytes it takes.
+    fn weight(&self) -> usize {
+        let exceptions = self.ranges.iter().map(|(_, rows)| rows).chain(self.patterns.iter().map(|(_, rows)| rows));
+        let patterns = self.patterns.len() * PATTERN;
+        size_of::<Self>()
+            + self.plain.weight()
+            + exceptions.map(|rows| size_of::<Rows>() + rows.weight()).sum::<usize>()
+            + patterns
     }
 
     /// The rows that apply to `database`.
@@ -171,6 +194,7 @@ struct Builder<'a> {
     class: &'static str,
     classification: Option<Classification>,
     section: &'a Section,
+    before: Option<&'a Rows>,
     /// By the place of the owner, and the number of layers that count.
     views: BTreeMap<(usize, usize), Views>,
     /// Where there are locks: the section as so many layers have it.
@@ -181,7 +205,7 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn rows(&mut self, over: Option<Override>) -> Rows {
-        let mut types = HashMap::with_capacity(self.section.types.len());
+        let mut types = Vec::new();
         let mut untyped = self.route(None, over.as_ref());
         let locks = self.sources.layers.iter().flat_map(|layer| &layer.document.locks);
         let locked_types = locks.filter_map(|lock| lock.of_type(self.class));
@@ -196,12 +220,19 @@ impl Builder<'_> {
             untyped
                 .others
                 .extend(other.filter(|id| route.connection != untyped.connection && !untyped.others.contains(id)));
-            types.insert(key.into(), route);
+            types.push((key.into(), self.shared(Some(key), route)));
         }
         // A lock may hold for every type, and not for none.
         let other = if self.locks.is_some() { self.route(Some(""), over.as_ref()) } else { untyped.clone() };
-        let other = Route { others: Vec::new(), ..other };
-        Rows { over, untyped, other, types }
+        let other = self.shared(Some(""), Route { others: Vec::new(), ..other });
+        let untyped = if untyped == *other { other.clone() } else { self.shared(None, untyped) };
+        Rows { over, untyped, other, types: types.into() }
+    }
+
+    /// The route itself, or the same one of before.
+    fn shared(&self, key: Option<&str>, route: Route) -> Arc<Route> {
+        let before = self.before.map(|before| before.route(key)).filter(|before| ***before == route);
+        before.map_or_else(|| Arc::new(route), Arc::clone)
     }
 
     /// What is said, of each locked field what is said to the lock.
@@ -244,9 +275,11 @@ impl Builder<'_> {
         let Some(id) = spec.handler.filter(|id| id.as_str() != "local") else { return route };
         let defined = self.sources.owner(&id, counting(Field::Handler)).and_then(|owner| {
             let layer = self.sources.layers.get(owner)?;
-            Some((owner, layer.level, layer.document.attachments.get(&id)?))
+            // By its id there, so that it is one text for all.
+            let (id, config) = layer.document.attachments.get_key_value(&id)?;
+            Some((owner, layer.level, id.clone(), config))
         });
-        let Some((owner, level, config)) = defined else {
+        let Some((owner, level, id, config)) = defined else {
             self.dangling = true;
             route.dangling = Some(id);
             return route;
@@ -271,7 +304,8 @@ impl Builder<'_> {
         let (above, below) = self.views.entry((owner, layers.len())).or_insert_with(|| views(layers, class, owner));
         let mut params = params::own(&spec(above, key, over).params.unwrap_or_default());
         params::descend(&mut params, settings, &spec(below, key, over).params.unwrap_or_default());
-        params
+        // Without room for more.
+        params.into_iter().collect()
     }
 }
 
@@ -296,7 +330,7 @@ pub(super) enum Place<'plan, 'asked> {
 }
 
 /// The tables of databases that belong to accounts.
-pub(super) struct AccountTables {
+pub(crate) struct AccountTables {
     modb: Arc<Table>,
     yodb: Arc<Table>,
     account: Arc<Table>,
@@ -310,7 +344,10 @@ impl AccountTables {
             .map(|(tables, before)| (of(tables), before))
         {
             Some((table, before)) if !table.dangling && !sources.speaks(before, class) => table.clone(),
-            _ => Arc::new(Table::index(sources, class, Some(classification))),
+            shared => {
+                let before = shared.map(|(table, _)| &**table);
+                Arc::new(Table::index(sources, class, Some(classification), before))
+            }
         };
         Self {
             modb: table("modb", Classification::Modb, |tables| &tables.modb),
@@ -318,6 +355,17 @@ impl AccountTables {
             account: table("account", Classification::Account, |tables| &tables.account),
             selectors: table("account", Classification::ResourceSelectors, |tables| &tables.selectors),
         }
+    }
+
+    /// About how many bytes they take beside those of `shared`.
+    pub(crate) fn weight(&self, shared: Option<&Self>) -> usize {
+        let tables =
+            |tables: &'_ Self| [&tables.modb, &tables.yodb, &tables.account, &tables.selectors].map(Arc::clone);
+        let before = shared.map(tables);
+        let own = tables(self).into_iter().enumerate().filter(|(place, table)| {
+            before.as_ref().and_then(|before| before.get(*place)).is_none_or(|before| !Arc::ptr_eq(before, table))
+        });
+        own.map(|(_, table)| table.weight()).sum()
     }
 
     pub(super) fn of(&self, classification: Option<Classification>) -> Option<&Table> {
@@ -332,7 +380,7 @@ impl AccountTables {
 }
 
 /// The tables of databases that belong to the system.
-pub(super) struct SystemTables {
+pub(crate) struct SystemTables {
     /// `plan.system`, once for every class that it answers for.
     by_class: HashMap<Option<Classification>, Table>,
     aggregate: Option<Table>,
@@ -354,15 +402,20 @@ impl SystemTables {
         }
         let classes = [External, Deprecated, Ratedeck, System, Aggregate, Numbers, Provisioner].map(Some);
         let classes = classes.into_iter().chain([None]);
-        let by_class = classes.map(|class| (class, Table::index(sources, "system", class))).collect();
+        let by_class = classes.map(|class| (class, Table::index(sources, "system", class, None))).collect();
         let aggregate = section(sources.layers, 0, "aggregate");
         Arc::new(Self {
             by_class,
             names: aggregate.as_ref().and_then(|section| section.names.clone()),
-            aggregate: aggregate.map(|_| Table::index(sources, "aggregate", Some(Aggregate))),
+            aggregate: aggregate.map(|_| Table::index(sources, "aggregate", Some(Aggregate), None)),
             always_local: [System, Aggregate].map(|class| (Some(class), Route::local(Some(class)))).into(),
             unknown: Route::local(None),
         })
+    }
+
+    /// About how many bytes they take.
+    pub(crate) fn weight(&self) -> usize {
+        self.by_class.values().chain(&self.aggregate).map(Table::weight).sum()
     }
 
     fn dangling(&self) -> bool {

@@ -1,136 +1,19 @@
-//! Merged plans in memory: loaded when first asked for, forgotten before a change is answered.
+//! The plan of an account: the documents of all levels, merged; and whose settings serve what was sent somewhere once.
 //!
-//! A plan that was never asked for costs nothing, whether there are ten accounts or a million. A load that began before a change must not
-//! put the old plan back: every change raises the epoch, and what was loaded under an older epoch is used once and not kept.
+//! Merged plans are [`kept`] in memory as they are asked for. Accounts below the same reseller and with the same plan are made from one plan of the
+//! levels above them, and hold for themselves only what their own documents say otherwise.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
-use plan::{AccountId, Dataplan, HandlerConfig, HandlerId, Layer, Level, PlanId, StorageDocument};
+use plan::{AccountId, Dataplan, HandlerConfig, HandlerId, Layer, Level, PlanId, StorageDocument, UserId};
 
 use super::oauth::{self, Owner};
 use super::storage_documents::{self, Scope, plan_of};
 use super::{App, Error, accounts, issued, retirement};
 
-/// The most merged plans that are kept. Beyond it all are forgotten and come back as they are asked for.
-const KEPT: usize = 200_000;
-/// From so many on it takes a moment to give their memory back.
-const MANY: usize = 1000;
+mod kept;
 
-/// The merged plans.
-#[derive(Debug, Default)]
-pub struct Dataplans {
-    merged: RwLock<Merged>,
-    epoch: AtomicU64,
-}
-
-#[derive(Debug, Default)]
-struct Merged {
-    /// The system's plan, from which all others are made and with which they share what they say nothing of.
-    system: Option<Dataplan>,
-    accounts: HashMap<AccountId, Owners>,
-    /// The resellers of the accounts above: whose change reaches others.
-    resellers: HashSet<AccountId>,
-}
-
-/// The plans of one account: its own, and those of owners in it.
-#[derive(Debug, Default)]
-struct Owners {
-    above: Above,
-    own: Option<Dataplan>,
-    owners: HashMap<Box<str>, Dataplan>,
-}
-
-/// Whose change reaches an account's plans beside its own.
-#[derive(Debug, Clone, Default)]
-pub struct Above {
-    /// The reseller whose document is a layer.
-    reseller: Option<AccountId>,
-    /// The plan that the account links to, whether there is one or not.
-    plan: Option<PlanId>,
-}
-
-impl Dataplans {
-    /// A merged plan that is in memory.
-    pub fn kept(&self, account: &AccountId, owner: Option<&str>) -> Option<Dataplan> {
-        let merged = self.merged.read().unwrap_or_else(PoisonError::into_inner);
-        let plans = merged.accounts.get(account)?;
-        match owner {
-            None => plans.own.clone(),
-            Some(owner) => plans.owners.get(owner).cloned(),
-        }
-    }
-
-    /// Forgets every plan that the change of `scope` can reach. From here on nobody is answered an older one.
-    pub fn forget(&self, scope: &Scope) {
-        let mut merged = self.merged.write().unwrap_or_else(PoisonError::into_inner);
-        self.epoch.fetch_add(1, Ordering::SeqCst);
-        match scope {
-            Scope::System => {
-                let all = std::mem::take(&mut *merged);
-                drop(merged);
-                let_go(all);
-            }
-            Scope::Account(account) => {
-                merged.accounts.remove(account);
-                if merged.resellers.remove(account) {
-                    merged.accounts.retain(|_, plans| plans.above.reseller.as_ref() != Some(account));
-                }
-            }
-            Scope::SystemPlan(plan) | Scope::ResellerPlan(_, plan) => {
-                merged.accounts.retain(|_, plans| plans.above.plan.as_ref() != Some(plan));
-            }
-            Scope::User(account, _) => {
-                merged.accounts.remove(account);
-            }
-        }
-    }
-
-    /// Keeps a merged plan of `account` (and `owner`) that was loaded under `epoch`.
-    pub fn keep(&self, account: &AccountId, owner: Option<&str>, above: Above, plan: Dataplan, epoch: u64) {
-        let mut merged = self.merged.write().unwrap_or_else(PoisonError::into_inner);
-        if self.epoch.load(Ordering::SeqCst) != epoch {
-            return;
-        }
-        if merged.accounts.len() >= KEPT {
-            let_go(std::mem::take(&mut *merged));
-        }
-        merged.resellers.extend(above.reseller.clone());
-        let plans = merged.accounts.entry(account.clone()).or_default();
-        plans.above = above;
-        match owner {
-            None => plans.own = Some(plan),
-            Some(owner) => {
-                plans.owners.insert(owner.into(), plan);
-            }
-        }
-    }
-
-    fn system(&self) -> Option<Dataplan> {
-        self.merged.read().unwrap_or_else(PoisonError::into_inner).system.clone()
-    }
-
-    fn keep_system(&self, plan: Dataplan, epoch: u64) {
-        let mut merged = self.merged.write().unwrap_or_else(PoisonError::into_inner);
-        if self.epoch.load(Ordering::SeqCst) == epoch {
-            merged.system = Some(plan);
-        }
-    }
-
-    /// The epoch that a load begins under.
-    pub fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::SeqCst)
-    }
-}
-
-/// Nobody waits until the memory of many plans is given back.
-fn let_go(all: Merged) {
-    if all.accounts.len() > MANY {
-        // Where there is no thread to be had, it is done here.
-        let _ = std::thread::Builder::new().name("plans".into()).spawn(move || drop(all));
-    }
-}
+pub use kept::{Above, Dataplans};
 
 /// The merged plan of an account and, for documents that have one, their owner.
 ///
@@ -141,10 +24,35 @@ pub async fn of(app: &App, account: &AccountId, owner: Option<&str>) -> Result<D
         return Ok(plan);
     }
     let epoch = app.dataplans.epoch();
-    let (layers, above) = layers(app, account, owner).await?;
-    let plan = system(app).await?.with(&layers);
-    app.dataplans.keep(account, owner, above, plan.clone(), epoch);
+    let (own, above) = match app.dataplans.own(account) {
+        Some(kept) => kept,
+        None => {
+            let (own, above) = own(app, account).await?;
+            app.dataplans.keep(account, None, above.clone(), own.clone(), epoch);
+            (own, above)
+        }
+    };
+    let Some(owner) = owner else { return Ok(own) };
+    let document = match UserId::parse(owner) {
+        Ok(user) => document(app, &Scope::User(account.clone(), user)).await?,
+        Err(_) => None,
+    };
+    let plan = laid(&own, Level::Owner, document);
+    app.dataplans.keep(account, Some(owner), above, plan.clone(), epoch);
     Ok(plan)
+}
+
+/// The plan of an account whoever owns what is stored.
+async fn own(app: &App, id: &AccountId) -> Result<(Dataplan, Above), Error> {
+    let document = document(app, &Scope::Account(id.clone())).await?;
+    let plan = document.as_ref().and_then(|document| document.plan_id.clone());
+    let (base, above) = base(app, id, plan).await?;
+    Ok((laid(&base, Level::Account, document), above))
+}
+
+fn laid(above: &Dataplan, level: Level, document: Option<Arc<StorageDocument>>) -> Dataplan {
+    let layer = document.map(|document| Layer { level, document });
+    above.with(layer.as_slice())
 }
 
 /// The plan that applies above a scope: what `document`, which is to be its own, inherits.
@@ -152,20 +60,16 @@ pub async fn of(app: &App, account: &AccountId, owner: Option<&str>) -> Result<D
 /// # Errors
 /// [`Error::Unavailable`].
 pub async fn above(app: &App, scope: &Scope, document: &StorageDocument) -> Result<Dataplan, Error> {
-    let layers = match scope {
-        Scope::System => return Ok(Dataplan::built_in()),
-        Scope::SystemPlan(_) => Vec::new(),
+    match scope {
+        Scope::System => Ok(Dataplan::built_in()),
+        Scope::SystemPlan(_) => system(app).await,
         Scope::ResellerPlan(account, _) => {
             let own = self::document(app, &Scope::Account(account.clone())).await?;
-            own.map(|document| Layer { level: Level::Reseller, document }).into_iter().collect()
+            Ok(laid(&system(app).await?, Level::Reseller, own))
         }
-        Scope::Account(id) => match accounts::find(app, id).await? {
-            Some(account) => higher(app, &account, document.plan_id.as_ref()).await?.0,
-            None => Vec::new(),
-        },
-        Scope::User(account, _) => layers(app, account, None).await?.0,
-    };
-    Ok(system(app).await?.with(&layers))
+        Scope::Account(id) => Ok(base(app, id, document.plan_id.clone()).await?.0),
+        Scope::User(account, _) => of(app, account, None).await,
+    }
 }
 
 /// The level that a scope's document speaks at, in the plan of its own account.
@@ -183,61 +87,52 @@ pub fn level(scope: &Scope) -> Level {
 /// # Errors
 /// [`Error::Unavailable`].
 pub async fn system(app: &App) -> Result<Dataplan, Error> {
-    if let Some(plan) = app.dataplans.system() {
+    if let Some(plan) = app.dataplans.base(&Above::default()) {
         return Ok(plan);
     }
     let epoch = app.dataplans.epoch();
-    let layer = document(app, &Scope::System).await?.map(|document| Layer { level: Level::System, document });
-    let plan = Dataplan::merge(layer.as_slice());
-    app.dataplans.keep_system(plan.clone(), epoch);
+    let plan = laid(&Dataplan::built_in(), Level::System, document(app, &Scope::System).await?);
+    app.dataplans.keep_base(Above::default(), plan.clone(), epoch);
     Ok(plan)
 }
 
-/// The layers of an account's plan between the system's and its own: its reseller's document, and the plan that it links to.
+/// The plan of the levels above an account that links to this plan: the system's, its reseller's document, and the plan; and whose they are.
 ///
 /// The master is every account's last reseller; what it gives to all is the system document, so its own document is no layer of others.
-async fn higher(
-    app: &App,
-    account: &accounts::Account,
-    plan: Option<&PlanId>,
-) -> Result<(Vec<Layer>, Option<AccountId>), Error> {
-    let mut layers = Vec::new();
-    let mut reseller = None;
+async fn base(app: &App, id: &AccountId, plan: Option<PlanId>) -> Result<(Dataplan, Above), Error> {
+    let Some(account) = accounts::find(app, id).await? else {
+        return Ok((system(app).await?, Above { plan, ..Above::default() }));
+    };
+    let epoch = app.dataplans.epoch();
+    let mut above = Above { plan, ..Above::default() };
     if let Some(id) = account.reseller_id().filter(|id| *id != account.id) {
-        reseller = accounts::find(app, &id).await?.filter(|reseller| !reseller.is_master()).map(|reseller| reseller.id);
+        above.reseller =
+            accounts::find(app, &id).await?.filter(|reseller| !reseller.is_master()).map(|reseller| reseller.id);
     }
-    if let Some(reseller) = &reseller
+    let mut linked = None;
+    if let Some(id) = &above.plan {
+        linked = plan_of(app, &account, id).await?;
+        if linked.is_none() {
+            tracing::warn!(account.id = %account.id, plan.id = %id, "the account links to a plan that is gone");
+        }
+    }
+    above.linked = linked.as_ref().map(|(scope, _)| scope.clone());
+    if let Some(plan) = app.dataplans.base(&above) {
+        return Ok((plan, above));
+    }
+    let mut layers = Vec::new();
+    if let Some(reseller) = &above.reseller
         && let Some(document) = document(app, &Scope::Account(reseller.clone())).await?
     {
         layers.push(Layer { level: Level::Reseller, document });
     }
-    if let Some(id) = plan {
-        match plan_of(app, account, id).await? {
-            Some((scope, stored)) => {
-                let document = issued::document(app, &scope, typed(stored)?).await?;
-                layers.push(Layer { level: Level::Plan, document });
-            }
-            None => tracing::warn!(account.id = %account.id, plan.id = %id, "the account links to a plan that is gone"),
-        }
+    if let Some((scope, stored)) = linked {
+        let document = issued::document(app, &scope, typed(stored)?).await?;
+        layers.push(Layer { level: Level::Plan, document });
     }
-    Ok((layers, reseller))
-}
-
-/// The layers of an account's plan above the system's, the lowest first, and whose change reaches them.
-async fn layers(app: &App, account: &AccountId, owner: Option<&str>) -> Result<(Vec<Layer>, Above), Error> {
-    let own = document(app, &Scope::Account(account.clone())).await?;
-    let plan = own.as_ref().and_then(|document| document.plan_id.clone());
-    let (mut layers, reseller) = match accounts::find(app, account).await? {
-        Some(account) => higher(app, &account, plan.as_ref()).await?,
-        None => (Vec::new(), None),
-    };
-    layers.extend(own.map(|document| Layer { level: Level::Account, document }));
-    if let Some(owner) = owner.and_then(|owner| plan::UserId::parse(owner).ok())
-        && let Some(document) = document(app, &Scope::User(account.clone(), owner)).await?
-    {
-        layers.push(Layer { level: Level::Owner, document });
-    }
-    Ok((layers, Above { reseller, plan }))
+    let plan = system(app).await?.with(&layers);
+    app.dataplans.keep_base(above.clone(), plan.clone(), epoch);
+    Ok((plan, above))
 }
 
 async fn document(app: &App, scope: &Scope) -> Result<Option<Arc<StorageDocument>>, Error> {
@@ -245,9 +140,10 @@ async fn document(app: &App, scope: &Scope) -> Result<Option<Arc<StorageDocument
     issued::document(app, scope, typed(stored)?).await.map(Some)
 }
 
+/// The document without what no plan asks for: its id, and what a console notes on it.
 fn typed(stored: storage_documents::Stored) -> Result<Arc<StorageDocument>, Error> {
     match StorageDocument::from_json(&serde_json::Value::Object(stored.public)) {
-        Ok(document) => Ok(Arc::new(document)),
+        Ok(document) => Ok(Arc::new(StorageDocument { rest: serde_json::Map::new(), ..document })),
         Err(violations) => Err(Error::internal("reading a stored storage document", violations.to_json().to_string())),
     }
 }
@@ -293,14 +189,14 @@ pub async fn settings(
     // Hidden by a higher level that took the id later, and still what the bytes were sent by.
     let hidden = plan.layers().iter().rev().find_map(|layer| {
         let entry = layer.document.attachments.get(id).filter(|entry| fits(entry));
-        entry.map(|entry| (entry, layer.level))
+        entry.map(|entry| (HandlerConfig::clone(entry), layer.level))
     });
     if let Some((entry, level)) = hidden {
-        let owner = owner_at(app, account, owner, &plan, level, entry).await?;
-        return Ok(Some(Settings { entry: entry.clone(), owner }));
+        let owner = owner_at(app, account, owner, &plan, level, &entry).await?;
+        return Ok(Some(Settings { entry, owner }));
     }
     let mut scopes = vec![Scope::Account(account.clone()), Scope::System];
-    if let Some(owner) = owner.and_then(|owner| plan::UserId::parse(owner).ok()) {
+    if let Some(owner) = owner.and_then(|owner| UserId::parse(owner).ok()) {
         scopes.insert(0, Scope::User(account.clone(), owner));
     }
     let mut current = None;
@@ -338,7 +234,7 @@ pub(super) async fn owner_at(
     Ok(match level {
         Level::BuiltIn | Level::System => Owner::System,
         Level::Account => own,
-        Level::Owner => match owner.and_then(|owner| plan::UserId::parse(owner).ok()) {
+        Level::Owner => match owner.and_then(|owner| UserId::parse(owner).ok()) {
             Some(user) => Owner::User(account.clone(), user),
             None => own,
         },
@@ -372,7 +268,7 @@ async fn of_plans(
         if let Some(entry) =
             document.and_then(|document| document.attachments.get(id).filter(|entry| fits(entry)).cloned())
         {
-            return Ok(Some(Settings { entry, owner: Owner::of(&scope) }));
+            return Ok(Some(Settings { entry: *entry, owner: Owner::of(&scope) }));
         }
         let (retired, _) = retirement::retired(app, &scope, id).await?;
         if let Some(entry) = retired.into_iter().find(&fits) {

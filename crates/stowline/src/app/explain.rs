@@ -156,7 +156,8 @@ fn routes(
     for (class, database) in classes {
         let mut types: BTreeSet<String> = TYPES.iter().map(|of_type| (*of_type).to_owned()).collect();
         for document in [before, after] {
-            let said = document.plan.get(class).and_then(|section| section.get("types")).and_then(Value::as_object);
+            let section = document.plan.of(class).unwrap_or_default();
+            let said = section.get("types").and_then(Value::as_object);
             types.extend(said.into_iter().flatten().map(|(of_type, _)| of_type.clone()));
         }
         for of_type in types {

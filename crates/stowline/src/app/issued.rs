@@ -44,7 +44,7 @@ pub async fn document(
     scope: &Scope,
     mut document: Arc<StorageDocument>,
 ) -> Result<Arc<StorageDocument>, Error> {
-    if document.attachments.values().any(asks) {
+    if document.attachments.values().any(|entry| asks(entry)) {
         let issued = of(app, scope).await?;
         let own = Arc::make_mut(&mut document);
         own.attachments.values_mut().for_each(|entry| issued.give(&entry.handler, &mut entry.settings));

@@ -325,5 +325,6 @@ pub(super) fn entries(document: &Map<String, Value>) -> impl Iterator<Item = (&S
 /// An entry, typed.
 pub(super) fn configured(id: &str, entry: &Value) -> Option<(HandlerId, HandlerConfig)> {
     let alone = json!({ "attachments": { id: entry } });
-    StorageDocument::from_json(&alone).ok()?.attachments.into_iter().next()
+    let (id, entry) = StorageDocument::from_json(&alone).ok()?.attachments.into_iter().next()?;
+    Some((id, *entry))
 }

@@ -40,6 +40,7 @@ pub(super) async fn accept(
     link(app, scope, &typed, &mut violations).await?;
     let known = |id: &plan::HandlerId| before.as_ref().and_then(|before| before.attachments.get(id));
     let changed = typed.attachments.iter().filter(|(id, entry)| known(id) != Some(*entry));
+    let changed = changed.map(|(id, entry)| (id, &**entry));
     oauth::check(app, scope, changed, &mut violations).await?;
     if !violations.is_empty() {
         return Err(Error::Invalid(violations));
