@@ -15,7 +15,7 @@ use axum::response::Response;
 use http::{HeaderValue, Method, StatusCode};
 
 use crate::app::knocks::{self, Knock};
-use crate::app::{App, Error, accounts, audit as trail, auth};
+use crate::app::{App, Error, accounts, audit as trail};
 use plan::AccountId;
 
 pub mod accept;
@@ -36,6 +36,7 @@ pub mod health;
 pub mod ingest;
 pub mod ingest_key;
 pub mod list;
+pub mod proof;
 pub mod recording;
 pub mod routes;
 pub mod schemas;
@@ -135,7 +136,7 @@ async fn run(app: Arc<App>, about: &mut envelope::About, call: &mut Call) -> Res
     if !open {
         let caller = match call.caller.take() {
             Some(caller) => caller,
-            None => auth::authenticate(&app, call.token.as_deref().ok_or(Error::Unauthenticated)?).await?,
+            None => proof::caller(&app, call).await?,
         };
         if call.account_header.as_ref().is_some_and(|named| named != caller.account.id.as_ref()) {
             return Err(Error::Unauthenticated.into());

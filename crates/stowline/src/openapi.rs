@@ -146,7 +146,7 @@ pub fn document(forms: &Forms, schemas: &Schemas) -> Value {
                 "content": {"application/json": {"schema": {"$ref": "#/components/schemas/error"}}},
             }},
             "securitySchemes": {
-                "token": {"type": "apiKey", "in": "header", "name": "X-Auth-Token", "description": "From `user_auth` or `api_auth`; as a bearer too"},
+                "token": {"type": "apiKey", "in": "header", "name": "X-Auth-Token", "description": "From `user_auth` or `api_auth`; as a bearer, or as the password of `Basic`, too"},
                 "ingest_key": {"type": "http", "scheme": "basic", "description": "An ingest key as the password, or as a bearer or token"},
             },
         },

@@ -151,7 +151,7 @@ pub async fn told(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
 }
 
 async fn presented(app: &App, call: &Call) -> Result<Token, Error> {
-    tokens::inspect(app, call.token.as_deref().ok_or(Error::Unauthenticated)?).await
+    tokens::inspect(app, call.token().ok_or(Error::Unauthenticated)?).await
 }
 
 /// `GET /token_auth`: what the token of the request says.

@@ -8,15 +8,16 @@ use std::sync::Mutex;
 use axum::extract::{ConnectInfo, Request};
 use futures_util::StreamExt;
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::drain::Drained;
 use super::error::Fault;
+use super::proof::{self, Proof};
 use super::{Verb, ingest};
 use crate::app::accounts::Account;
-use crate::app::auth::{self, Caller};
+use crate::app::auth::Caller;
 use crate::app::{App, Error};
 
 /// The most bytes of JSON, whatever files may hold: a parsed document takes several times its text.
@@ -45,8 +46,8 @@ pub struct Call {
     pub data: Value,
     /// The body of an upload, with its media type.
     pub upload: Option<Upload>,
-    /// The token, from wherever it was.
-    pub token: Option<String>,
+    /// What was shown of who sends it, from wherever it was.
+    pub proof: Option<Proof>,
     /// `X-Auth-Account-ID`.
     pub account_header: Option<String>,
     /// Who calls; set before every endpoint that is not open.
@@ -70,7 +71,7 @@ impl Default for Call {
             envelope: Map::new(),
             data: Value::Object(Map::new()),
             upload: None,
-            token: None,
+            proof: None,
             account_header: None,
             caller: None,
             account: None,
@@ -113,6 +114,11 @@ impl Call {
     /// True for what switches send: a file or a record under whatever type, without an envelope, and never with a token for a user (`ingest`).
     pub fn is_from_switch(&self) -> bool {
         self.segments.first().map(String::as_str) == Some(ingest::PATH)
+    }
+
+    /// The token that was shown.
+    pub fn token(&self) -> Option<&str> {
+        self.proof.as_ref().and_then(Proof::token)
     }
 
     /// Who calls.
@@ -187,7 +193,7 @@ pub async fn read(app: &App, request: Request, request_id: &str) -> Result<Call,
         }
     }
     tunnel(&mut call)?;
-    call.token = token(&call);
+    call.proof = Proof::of(&call);
     resolve_own_account(&mut call);
     Ok(call)
 }
@@ -243,13 +249,12 @@ fn is_upload(content_type: &str, call: &Call) -> bool {
 async fn welcome(app: &App, call: &mut Call) -> Result<u64, Fault> {
     let most = app.config.api.max_upload_size.min(LARGEST_JSON);
     let login = matches!(call.segments.first().map(String::as_str), Some("user_auth" | "api_auth"));
-    match token(call).filter(|_| !login) {
-        Some(token) => {
-            call.caller = Some(auth::authenticate(app, &token).await?);
-            Ok(most)
-        }
-        None => Ok(most.min(LARGEST_ANONYMOUS)),
+    call.proof = Proof::of(call);
+    if login || call.proof.is_none() {
+        return Ok(most.min(LARGEST_ANONYMOUS));
     }
+    call.caller = Some(proof::caller(app, call).await?);
+    Ok(most)
 }
 
 async fn collect(limit: u64, headers: &HeaderMap, mut body: Drained) -> Result<Vec<u8>, Fault> {
@@ -294,30 +299,12 @@ fn tunnel(call: &mut Call) -> Result<(), Fault> {
     Ok(())
 }
 
-/// `X-Auth-Token`, then `auth_token` in data, query or envelope, then `Authorization`.
-fn token(call: &Call) -> Option<String> {
-    let header = text(&call.headers, "x-auth-token");
-    let value = || call.value("auth_token").and_then(|value| value.as_str().map(str::to_owned));
-    let bearer = || {
-        let authorization = text(&call.headers, AUTHORIZATION.as_str())?;
-        let (scheme, token) = authorization.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
-    };
-    header.or_else(value).or_else(bearer).filter(|token| !token.is_empty())
-}
-
-/// `account/…` is `accounts/{account of the token}/…`. Which account that is, the token says before its signature is checked; the check comes
-/// right after, so nothing is answered on its word alone.
+/// `account/…` is `accounts/{account of the token}/…`. The token is checked right after.
 fn resolve_own_account(call: &mut Call) {
     if call.segments.first().map(String::as_str) != Some("account") {
         return;
     }
-    let claimed = call.token.as_deref().and_then(|token| {
-        use base64::Engine;
-        let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
-        let claims: Value = serde_json::from_slice(&payload).ok()?;
-        Some(claims.get("account_id")?.as_str()?.to_owned())
-    });
+    let claimed = call.proof.as_ref().and_then(Proof::claimed);
     if let Some(account) = claimed {
         call.segments.splice(0..1, ["accounts".to_owned(), account]);
     }

@@ -138,7 +138,7 @@ impl About {
 
     /// What is known once it was read.
     pub fn learn(&mut self, call: &Call) {
-        self.token.clone_from(&call.token);
+        self.token = call.token().map(str::to_owned);
         if call.method == Verb::Get {
             self.has = call.tags(IF_NONE_MATCH);
         }

@@ -9,8 +9,6 @@
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
 use http::HeaderValue;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, WWW_AUTHENTICATE};
@@ -18,6 +16,7 @@ use serde_json::json;
 use switches::facts;
 
 use super::error::Fault;
+use super::proof::basic;
 use super::{Access, Call, Reply};
 use crate::app::accounts::{self, Account};
 use crate::app::auth::{self, Caller};
@@ -114,13 +113,6 @@ fn presented(call: &Call) -> Vec<String> {
     }
     found.retain(|proof| !proof.is_empty());
     found
-}
-
-/// User and password of `Basic` authentication.
-pub(super) fn basic(encoded: &str) -> Option<(String, String)> {
-    let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    let (user, password) = decoded.split_once(':').unwrap_or((&decoded, ""));
-    Some((user.to_owned(), password.to_owned()))
 }
 
 /// `PUT|POST /ingest/[{account}/]recordings/{name}`.

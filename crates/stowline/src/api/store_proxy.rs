@@ -22,8 +22,8 @@ use switches::StoreToken;
 
 use super::drain::Drained;
 use super::error::Fault;
-use super::ingest::basic;
 use super::plain;
+use super::proof::basic;
 use crate::app::store_proxy::{self, Place, Untyped};
 use crate::app::{App, Error, ingest_keys};
 

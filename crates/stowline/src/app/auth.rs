@@ -91,6 +91,16 @@ pub enum Method {
 }
 
 impl Method {
+    /// How a digest in hex was made, by its length.
+    pub(crate) fn of_digest(digest: &str) -> Option<Self> {
+        let hex = digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match digest.len() {
+            32 if hex => Some(Self::Md5),
+            40 if hex => Some(Self::Sha),
+            _ => None,
+        }
+    }
+
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Md5 => "md5",
@@ -106,6 +116,8 @@ pub enum AccountName {
     Name(String),
     /// By realm.
     Realm(String),
+    /// By its id.
+    Id(AccountId),
 }
 
 impl AccountName {
@@ -114,6 +126,7 @@ impl AccountName {
         match self {
             Self::Name(name) => format!("name {}", accounts::normalised(name)),
             Self::Realm(realm) => format!("realm {}", realm.to_lowercase()),
+            Self::Id(id) => format!("id {id}"),
         }
     }
 }
@@ -133,20 +146,40 @@ pub enum Proof {
 /// [`Error::Unauthenticated`] whatever of it is wrong, [`Error::Locked`] for an account that is disabled or has expired,
 /// [`Error::TooMany`] after too many that failed.
 pub async fn login(app: &App, from: IpAddr, name: &AccountName, proof: &Proof) -> Result<(Caller, String), Error> {
+    let caller = attempt(app, from, name, proof).await?;
+    let token = tokens::issue(app, &caller, "cb_user_auth")?;
+    Ok((caller, token))
+}
+
+/// Who proves themselves without a login, by the digest that one would have.
+///
+/// # Errors
+/// As [`login`].
+pub async fn authenticate_by_digest(
+    app: &App,
+    from: IpAddr,
+    account: &AccountId,
+    method: Method,
+    digest: &str,
+) -> Result<Caller, Error> {
+    let proof = Proof::Digest(method, digest.to_ascii_lowercase());
+    attempt(app, from, &AccountName::Id(account.clone()), &proof).await
+}
+
+async fn attempt(app: &App, from: IpAddr, name: &AccountName, proof: &Proof) -> Result<Caller, Error> {
     let attempt = app.attempts.begin(from, &name.counted())?;
     let proven = prove(app, name, proof).await;
     if !matches!(proven, Err(Error::Unauthenticated)) {
         attempt.forgive();
     }
-    let caller = proven?;
-    let token = tokens::issue(app, &caller, "cb_user_auth")?;
-    Ok((caller, token))
+    proven
 }
 
 async fn prove(app: &App, name: &AccountName, proof: &Proof) -> Result<Caller, Error> {
     let account = match name {
         AccountName::Name(name) => accounts::by_name(app, name).await?,
         AccountName::Realm(realm) => accounts::by_realm(app, realm).await?,
+        AccountName::Id(id) => accounts::find(app, id).await?,
     };
     // What is missing is noticed late: an answer takes as long whether account and user exist or not.
     let id = account.as_ref().map(|account| &account.id);

@@ -37,6 +37,38 @@ async fn a_login_by_username_and_password_needs_no_digest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn basic_takes_a_token_or_an_account_with_the_digest_of_a_login() {
+    let mut platform = Platform::with(&format!("{CONFIG}\n[login]\ndigests = true")).await;
+    let account = platform.tenant.id.clone();
+    let token = platform.tenant.api.token().unwrap().to_owned();
+    let (right, wrong) = (Api::credentials("admin", "sesame-open"), Api::credentials("admin", "sesame-shut"));
+    let url = platform.program.url();
+    let ask = async |url: &str, path: &str, user: &str, password: &str| {
+        let api = Api::new(url);
+        let request = api.request(reqwest::Method::GET, path).basic_auth(user, Some(password));
+        api.send(request).await
+    };
+    let path = format!("/v2/accounts/{account}");
+    for (user, password) in [("anybody", &*token), (&*token, ""), (&*account, &*right)] {
+        ask(&url, &path, user, password).await.expect_status(200);
+        let own = ask(&url, "/v2/account", user, password).await.expect_status(200).data();
+        assert_eq!(own["id"], account.as_str(), "{user}");
+    }
+    let master = platform.master.id.clone();
+    for (user, password) in
+        [(&*account, &*wrong), ("admin", "sesame-open"), (&*account, "sesame-open"), (&*account, "")]
+    {
+        ask(&url, &path, user, password).await.expect_status(401);
+    }
+    // What may be done by it is what its user may do.
+    ask(&url, &format!("/v2/accounts/{master}"), &account, &right).await.expect_status(403);
+    reconfigure(&mut platform.program, &format!("{CONFIG}\n[login]\ndigests = false"));
+    let url = platform.program.url();
+    ask(&url, &path, &account, &right).await.expect_status(401);
+    ask(&url, &path, "anybody", &token).await.expect_status(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_stored_of_a_password_is_argon2() {
     let platform = Platform::start().await;
     let store = std::fs::read_dir(platform.program.data_dir()).unwrap().map(|entry| entry.unwrap().path());
