@@ -45,6 +45,7 @@ pub mod mailboxes;
 pub mod media_types;
 pub mod messages;
 pub mod months;
+pub mod moves;
 pub mod oauth;
 pub mod pages;
 pub mod passwords;

@@ -15,12 +15,17 @@ use crate::app::oauth::CONSENT_NEEDED;
 use crate::app::{App, Error};
 
 mod delete_attachment;
+mod move_attachment;
 mod put_attachment;
+
+pub use move_attachment::MoveAttachment;
 
 /// Bytes go to a handler.
 pub const PUT: &str = "put_attachment";
 /// An object is removed from its destination.
 pub const DELETE: &str = "delete_attachment";
+/// Bytes that are stored go where today's plan says.
+pub const MOVE: &str = "move_attachment";
 /// A file that stays here waits for its document: never run, only reserved and forgotten.
 pub const KEEP: &str = "keep_attachment";
 
@@ -92,6 +97,7 @@ pub enum Payload {
     Put(PutAttachment),
     Delete(DeleteAttachment),
     Keep(KeepAttachment),
+    Move(MoveAttachment),
 }
 
 impl Payload {
@@ -104,6 +110,7 @@ impl Payload {
             PUT => serde_json::from_slice(&job.body).map(Self::Put),
             DELETE => serde_json::from_slice(&job.body).map(Self::Delete),
             KEEP => serde_json::from_slice(&job.body).map(Self::Keep),
+            MOVE => serde_json::from_slice(&job.body).map(Self::Move),
             other => return Err(Error::internal("reading a job", format!("unknown kind {other}"))),
         };
         read.map_err(|error| Error::internal("reading a job", error))
@@ -197,6 +204,7 @@ impl delivery::Runner for Runner {
                 let (account, handler) = (delete.account.clone(), delete.handler_id.clone());
                 self.note(&account, &handler, delete_attachment::run(&self.app, delete).await)
             }
+            Ok(Payload::Move(moving)) => move_attachment::run(&self.app, job, moving).await,
             Ok(Payload::Keep(_)) => Outcome::Done,
             Err(error) => park("unreadable", error.to_string()),
         }

@@ -65,8 +65,9 @@ fn body(route: &Route) -> Option<Body> {
         (_, "storage" | "plans", _) => Body::Whole("storage"),
         (_, "dry_run", false) => Body::Changes,
         (Verb::Post, "deliveries", false) => Body::Fields(&[
-            ("action", "`retry` or `reroute`", true),
+            ("action", "`retry`, `reroute`, or `move` for what is stored already", true),
             ("ids", "Ids of deliveries; all without them", false),
+            ("doc_type", "The type that is moved; all that lie in months without it", false),
         ]),
         (Verb::Put, "messages", false) => Body::JsonOrFile("mailbox_messages"),
         (Verb::Post, "messages", _) => {

@@ -6,8 +6,8 @@ use delivery::JobId;
 use serde_json::{Value, json};
 
 use super::error::Fault;
-use super::{Call, Reply, storage};
-use crate::app::{App, Error, deliveries};
+use super::{Call, Reply, list, storage};
+use crate::app::{App, Error, deliveries, moves};
 
 /// `GET`: a page of what waits, the oldest first.
 pub async fn list(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
@@ -36,20 +36,35 @@ pub async fn list(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     Ok(reply)
 }
 
-/// `POST {"action": "retry" | "reroute", "ids": […]}`.
+/// `POST {"action": "retry" | "reroute", "ids": […]}`, or `{"action": "move", "doc_type": …}` for what is stored already, in a span of time as lists
+/// have it.
 pub async fn act(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     storage::on(&app).await?;
     let account = &call.account()?.id;
+    let action = call.data.get("action").and_then(Value::as_str);
+    if action == Some("move") {
+        let doc_type = match call.data.get("doc_type") {
+            None | Some(Value::Null) => None,
+            Some(known) if moves::TYPES.iter().any(|of_type| known == of_type) => known.as_str(),
+            Some(_) => {
+                let message = format!("doc_type is one of {}", moves::TYPES.join(", "));
+                return Err(Error::invalid("doc_type", "enum", message).into());
+            }
+        };
+        let begun = moves::begin(&app, call.account()?, list::span(&app, &call)?, doc_type).await?;
+        return Ok(Reply::ok(json!({ "deliveries": begun })));
+    }
     let ids = match call.data.get("ids") {
         None | Some(Value::Null) => None,
         Some(Value::Array(ids)) => Some(ids.iter().map(id).collect::<Result<Vec<JobId>, Error>>()?),
         Some(_) => return Err(Error::invalid("ids", "type", "ids is an array of delivery ids").into()),
     };
-    let touched = match call.data.get("action").and_then(Value::as_str) {
+    const ACTIONS: &str = "action is \"retry\", \"reroute\" or \"move\"";
+    let touched = match action {
         Some("retry") => deliveries::retry(&app, account, ids).await?,
         Some("reroute") => deliveries::reroute(&app, account, ids).await?,
-        Some(_) => return Err(Error::invalid("action", "enum", "action is \"retry\" or \"reroute\"").into()),
-        None => return Err(Error::invalid("action", "required", "action is \"retry\" or \"reroute\"").into()),
+        Some(_) => return Err(Error::invalid("action", "enum", ACTIONS).into()),
+        None => return Err(Error::invalid("action", "required", ACTIONS).into()),
     };
     Ok(Reply::ok(json!({ "deliveries": touched })))
 }

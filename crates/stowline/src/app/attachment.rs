@@ -32,7 +32,7 @@ fn is_released(document: &Document) -> bool {
 }
 
 /// An attachment, as its document knows it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attachment {
     /// Media type.
     pub content_type: String,
@@ -60,7 +60,7 @@ impl Attachment {
 }
 
 /// Where an attachment's bytes are.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Place {
     /// On their way: in `file`, until the handler has them.
@@ -114,6 +114,15 @@ pub fn attachment_of(document: &Document, name: &AttachmentName) -> Option<Attac
     serde_json::from_value(document.body.get(ATTACHMENTS)?.get(name.as_ref())?.clone()).ok()
 }
 
+/// The body of a document that says this of an attachment which it has.
+pub(crate) fn with(document: &Document, name: &AttachmentName, attachment: &Attachment) -> Map<String, Value> {
+    let mut body = document.body.clone();
+    if let (Some(Value::Object(all)), Ok(value)) = (body.get_mut(ATTACHMENTS), serde_json::to_value(attachment)) {
+        all.insert(name.to_string(), value);
+    }
+    body
+}
+
 /// The files of an area.
 pub(crate) fn files(app: &App, area: Area) -> &delivery::Spool {
     match area {
@@ -144,11 +153,7 @@ pub async fn note_stored(app: &App, put: &jobs::PutAttachment, receipt: Receipt)
         }
         let file = kept.filter(|_| !is_released(document));
         attachment.place = Place::Stored { receipt: Box::new(receipt), handler_id, owner, file };
-        let mut body = document.body.clone();
-        if let (Some(Value::Object(all)), Ok(value)) = (body.get_mut(ATTACHMENTS), serde_json::to_value(&attachment)) {
-            all.insert(name.to_string(), value);
-        }
-        Ok(Change::Write(body))
+        Ok(Change::Write(with(document, &name, &attachment)))
     };
     match app.documents.update_patiently(&database, &put.document, change).await {
         Ok(document) => {

@@ -59,6 +59,11 @@ fn row(job: &Job) -> Option<Value> {
             "id": job.id.to_string(), "action": "delete", "handler_id": delete.handler_id.as_ref(), "handler": delete.receipt.handler,
             "size": delete.receipt.length,
         }),
+        jobs::Payload::Move(moving) => json!({
+            "id": job.id.to_string(), "action": "move", "document_id": moving.document.as_ref(), "db": moving.database,
+            "doc_type": moving.doc_type.as_ref(), "attachment": moving.attachment.as_ref(), "handler_id": moving.from,
+            "size": moving.length,
+        }),
         jobs::Payload::Keep(_) => return None,
     };
     row["state"] = state.into();

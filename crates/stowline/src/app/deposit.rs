@@ -19,7 +19,7 @@ use attachments::{Location, location};
 use bytes::Bytes;
 use delivery::{JobId, NewJob};
 use futures_util::{Stream, StreamExt};
-use plan::{AccountId, AttachmentName, AttachmentRoute, Database, DocId, DocType, Placement};
+use plan::{AccountId, AttachmentName, AttachmentRoute, Database, DocId, DocType, HandlerId, Placement};
 use serde_json::{Map, Value};
 
 use super::attachment::{ATTACHMENTS, Area, Attachment, Place, attachments_of, files};
@@ -152,18 +152,7 @@ impl Deposit {
         S: Stream<Item = Result<Bytes, E>> + Send,
         E: std::fmt::Display,
     {
-        let mut body = std::pin::pin!(body);
-        let mut partial = files(app, self.area()).begin().map_err(full)?;
-        let mut length = 0_u64;
-        while let Some(chunk) = body.next().await {
-            let chunk = chunk.map_err(|error| Error::Interrupted(error.to_string()))?;
-            length += chunk.len() as u64;
-            if length > limit {
-                return Err(Error::TooLarge { limit });
-            }
-            partial.write(chunk).await.map_err(full)?;
-        }
-        let file = partial.finish().await.map_err(full)?;
+        let file = streamed(files(app, self.area()), body, limit).await?;
         Ok(Arrived { file, content_type: content_type.to_owned() })
     }
 
@@ -338,6 +327,48 @@ impl Deposit {
         let document = attachments::Document { account_id: Some(account.as_ref()), database, id, public: &public, at };
         Ok(location(&routed.attachment.kind, &routed.settings, &routed.attachment.params, &document, name)?)
     }
+
+    /// Where an attachment of the document goes, which has these public fields; none when it stays here.
+    pub(crate) fn aim(&self, name: &AttachmentName, public: Map<String, Value>) -> Result<Option<Aim>, Error> {
+        let Some(routed) = &self.route else { return Ok(None) };
+        Ok(Some(Aim {
+            handler_id: routed.attachment.handler_id.clone(),
+            handler: routed.attachment.kind.clone(),
+            destination: routed.destination.clone(),
+            location: self.location(routed, name, public)?,
+            placement: routed.attachment.placement,
+        }))
+    }
+}
+
+/// Where an attachment goes.
+#[derive(Debug)]
+pub(crate) struct Aim {
+    pub handler_id: HandlerId,
+    pub handler: String,
+    pub destination: String,
+    pub location: Location,
+    pub placement: Placement,
+}
+
+/// Streams bytes into a file that nobody knows yet.
+pub(crate) async fn streamed<S, E>(files: &delivery::Spool, body: S, limit: u64) -> Result<delivery::SealedFile, Error>
+where
+    S: Stream<Item = Result<Bytes, E>> + Send,
+    E: std::fmt::Display,
+{
+    let mut body = std::pin::pin!(body);
+    let mut partial = files.begin().map_err(full)?;
+    let mut length = 0_u64;
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|error| Error::Interrupted(error.to_string()))?;
+        length += chunk.len() as u64;
+        if length > limit {
+            return Err(Error::TooLarge { limit });
+        }
+        partial.write(chunk).await.map_err(full)?;
+    }
+    partial.finish().await.map_err(full)
 }
 
 /// The same delivery by today's plan; none when it would go where it goes already, or when the plan now keeps the bytes here.
@@ -354,17 +385,14 @@ pub async fn rerouted(app: &App, put: &jobs::PutAttachment) -> Result<Option<job
         doc_type: put.doc_type.clone(),
     };
     let deposit = Deposit::plan(app, target).await?;
-    let Some(routed) = &deposit.route else { return Ok(None) };
     let Some(document) = app.documents.get(&database, &put.document).await? else { return Ok(None) };
-    let location = deposit.location(routed, &put.attachment, document.public())?;
-    let same = routed.attachment.handler_id == put.handler_id
-        && routed.destination == put.destination
-        && location == put.location;
+    let Some(aim) = deposit.aim(&put.attachment, document.public())? else { return Ok(None) };
+    let same = aim.handler_id == put.handler_id && aim.destination == put.destination && aim.location == put.location;
     Ok((!same).then(|| jobs::PutAttachment {
-        handler_id: routed.attachment.handler_id.clone(),
-        handler: routed.attachment.kind.clone(),
-        destination: routed.destination.clone(),
-        location,
+        handler_id: aim.handler_id,
+        handler: aim.handler,
+        destination: aim.destination,
+        location: aim.location,
         reserved: None,
         ..put.clone()
     }))

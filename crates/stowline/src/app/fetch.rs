@@ -85,7 +85,7 @@ pub async fn answer(
     }
 }
 
-/// A document as it was read last. Between reading it and opening its file a delivery may finish and the file go: the document says then where
+/// A document as it was read last. Between reading it and opening its file a delivery or a move may finish and the file go: the document says then where
 /// the bytes are.
 struct Latest<'a> {
     document: Cow<'a, Document>,

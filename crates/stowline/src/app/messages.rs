@@ -33,7 +33,8 @@ pub use change::{Bulk, Folder, change_folder, change_folders, remove, remove_all
 pub use find::{Counts, count, page_of_account, page_of_mailbox, retained};
 pub use transfer::{copy, copy_each, relocate, relocate_each};
 
-const TYPE: &str = "mailbox_message";
+/// The type of their documents.
+pub const TYPE: &str = "mailbox_message";
 
 /// A message that was not deleted.
 #[derive(Debug, Clone)]

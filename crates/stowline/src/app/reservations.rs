@@ -36,7 +36,7 @@ pub async fn reconcile(app: &App) -> Result<(), Error> {
 }
 
 /// Settles one reservation of this run as soon as the store can be read again.
-pub(super) fn settle_later(app: Arc<App>, id: JobId) {
+pub(crate) fn settle_later(app: Arc<App>, id: JobId) {
     tokio::spawn(async move {
         let mut pause = PAUSE;
         loop {
@@ -67,6 +67,11 @@ async fn reconcile_one(app: &App, job: &Job) -> Result<(), Error> {
         }
         jobs::Payload::Keep(keep) => (keep.database, keep.document, keep.attachment, keep.generation, Some(keep.file)),
         jobs::Payload::Delete(delete) => return settle_removal(app, job.id, delete.holder).await,
+        // Never reserved: it is handed in whole.
+        jobs::Payload::Move(_) => {
+            app.journal.confirm(job.id);
+            return Ok(());
+        }
     };
     let current = current(app, &database, &id, &name).await?.filter(|attachment| attachment.generation == generation);
     // What stays here is as good as saved only while its document holds the very file.

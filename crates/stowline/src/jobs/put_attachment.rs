@@ -1,7 +1,7 @@
 //! Bytes go to a handler, are verified there, and their document is told.
 
 use attachments::{ErrorKind, Handler, Payload, PutKey};
-use delivery::{Held, Job, Outcome};
+use delivery::{FileId, Held, Job, Outcome};
 use serde_json::Value;
 
 use super::{OUT_OF_ORDER, PutAttachment, failed, park, postpone};
@@ -66,7 +66,7 @@ async fn attempt(app: &App, job: &Job, put: &PutAttachment) -> Result<Outcome, E
         ));
     };
     let handler = settings.open(app).await?;
-    let payload = payload(app, put).await?;
+    let payload = payload(files(app, put.area), &put.file, &put.content_type, put.length, &put.sha256).await?;
     let mut key = PutKey {
         generation: put.generation.clone(),
         document: Value::Object(document.public()),
@@ -113,13 +113,20 @@ async fn reserve(
     Ok(Some(id))
 }
 
-async fn payload(app: &App, put: &PutAttachment) -> Result<Payload, Error> {
+/// The bytes that a file of ours holds.
+pub(super) async fn payload(
+    files: &delivery::Spool,
+    file: &FileId,
+    content_type: &str,
+    length: u64,
+    digest: &str,
+) -> Result<Payload, Error> {
     let unfit = |_| Error::Internal { what: "reading a job's digest", source: None };
     let mut sha256 = [0_u8; 32];
-    hex::decode_to_slice(&put.sha256, &mut sha256).map_err(unfit)?;
-    let held = files(app, put.area).held(&put.file).await.map_err(|error| Error::unavailable("spool", error))?;
+    hex::decode_to_slice(digest, &mut sha256).map_err(unfit)?;
+    let held = files.held(file).await.map_err(|error| Error::unavailable("spool", error))?;
     Ok(match held {
-        Held::File(path) => Payload::file(path, &put.content_type, put.length, sha256),
-        Held::Bytes(bytes) => Payload::digested(bytes, &put.content_type, sha256),
+        Held::File(path) => Payload::file(path, content_type, length, sha256),
+        Held::Bytes(bytes) => Payload::digested(bytes, content_type, sha256),
     })
 }

@@ -7,6 +7,7 @@ mod faults;
 mod in_force;
 mod locks;
 mod matrix;
+mod moves;
 mod operations;
 mod retirement;
 mod roles;
