@@ -1,6 +1,6 @@
 //! The plan of an account: the documents of all levels, merged; and whose settings serve what was sent somewhere once.
 //!
-//! Merged plans are [`kept`] in memory as they are asked for. Accounts below the same reseller and with the same plan are made from one plan of the
+//! Merged plans are kept in memory as they are asked for. Accounts below the same reseller and with the same plan are made from one plan of the
 //! levels above them, and hold for themselves only what their own documents say otherwise.
 
 use std::sync::Arc;
