@@ -114,8 +114,8 @@ impl AppendLog {
         let segments = Arc::new(Segments::open(dir)?);
         let mut found = Vec::new();
         for number in segments.numbers()? {
-            let records = segments.scan(number)?;
-            segments.adopt(number, &records);
+            let (salt, records) = segments.scan(number)?;
+            segments.adopt(number, salt, &records);
             found.extend(records);
         }
         let writer = Writer::start(&segments, threads)?;

@@ -115,10 +115,9 @@ impl Segments {
     }
 
     /// Takes on a segment of an earlier process. One with nothing in it goes.
-    pub(crate) fn adopt(&self, number: u64, records: &[Found]) {
+    pub(crate) fn adopt(&self, number: u64, salt: Option<Salt>, records: &[Found]) {
         let places: Vec<Place> = records.iter().map(|record| record.place).collect();
         self.next.fetch_max(number + 1, Ordering::Relaxed);
-        let salt = File::open(self.path(number)).ok().and_then(|file| salt(&file).ok().flatten());
         self.table().insert(number, Segment { salt, sealed: false, records: 0, held: 0, taken: 0 });
         self.hold(number, &places);
         self.seal(number);
@@ -182,11 +181,11 @@ impl Segments {
         Err(io::Error::new(io::ErrorKind::InvalidData, text))
     }
 
-    /// The whole records of a segment, in their order.
-    pub(crate) fn scan(&self, number: u64) -> io::Result<Vec<Found>> {
+    /// The salt of a segment and its whole records, in their order.
+    pub(crate) fn scan(&self, number: u64) -> io::Result<(Option<Salt>, Vec<Found>)> {
         let file = File::open(self.path(number))?;
         let end = file.metadata()?.len();
-        let Some(salt) = salt(&file)? else { return Ok(Vec::new()) };
+        let Some(salt) = salt(&file)? else { return Ok((None, Vec::new())) };
         let (mut found, mut at) = (Vec::new(), BEGINNING as u64);
         while at < end {
             if let Some(record) = record(&file, number, salt, at, end)? {
@@ -204,7 +203,7 @@ impl Segments {
                 None => break,
             }
         }
-        Ok(found)
+        Ok((Some(salt), found))
     }
 
     fn table(&self) -> MutexGuard<'_, BTreeMap<u64, Segment>> {
