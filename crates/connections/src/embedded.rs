@@ -111,18 +111,16 @@ impl Embedded {
         let healthy = self.ledger.healthy();
         let ticket = match self.recent.find(database, id) {
             // While the file is being made good nobody knows what it will hold.
-            Found::Kept(document) if healthy => return Ok(Some(Document::clone(&document))),
+            Found::Kept(document) if healthy => return Ok(document.as_deref().cloned()),
             Found::Unknown(ticket) if healthy => Some(ticket),
             _ => None,
         };
-        let (database, id) = (database.clone(), id.clone());
-        let found = self.read(move |connection| find_weighed(connection, &database, id.as_ref())).await?;
-        Ok(found.map(|(document, weight)| {
-            if let Some(ticket) = ticket {
-                self.recent.keep(ticket, document.clone(), weight);
-            }
-            document
-        }))
+        let (asked, name) = (database.clone(), id.clone());
+        let found = self.read(move |connection| find_weighed(connection, &asked, name.as_ref())).await?;
+        if let Some(ticket) = ticket {
+            self.recent.keep(ticket, database, id, found.clone());
+        }
+        Ok(found.map(|(document, _)| document))
     }
 
     /// Creates a document.
@@ -265,7 +263,7 @@ impl Embedded {
     pub async fn holder(&self, space: &'static str, key: &str) -> Result<Option<Document>, Error> {
         let healthy = self.ledger.healthy();
         let ticket = match self.recent.find_holder(space, key) {
-            Found::Kept(document) if healthy => return Ok(Some(Document::clone(&document))),
+            Found::Kept(document) if healthy => return Ok(document.as_deref().cloned()),
             Found::Unknown(ticket) if healthy => Some(ticket),
             _ => None,
         };

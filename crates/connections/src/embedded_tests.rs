@@ -35,6 +35,33 @@ async fn a_document_is_created_once_and_replaced_at_its_revision_only() {
     assert_eq!((stored.revision, stored.body["n"].clone()), (second.revision, json!(3)));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_looked_for_in_vain_is_found_as_soon_as_it_is_written() {
+    let (_folder, store) = open();
+    for n in 0..200 {
+        let (id, reader) = (id(&format!("a{n}")), store.clone());
+        let asked = id.clone();
+        let looking = tokio::spawn(async move {
+            while reader.get(&database(), &asked).await.unwrap().is_none() {
+                tokio::task::yield_now().await;
+            }
+        });
+        assert!(store.get(&database(), &id).await.unwrap().is_none());
+        match n % 2 {
+            0 => drop(store.create(&database(), &id, draft(json!({}))).await.unwrap()),
+            _ => {
+                let place = id.clone();
+                let make = move |_: &Stored<'_>| Ok::<_, Error>((database(), place, draft(json!({}))));
+                assert!(store.find_or_create(make).await.unwrap().1);
+            }
+        }
+        assert!(store.get(&database(), &id).await.unwrap().is_some());
+        looking.await.unwrap();
+        store.remove(&database(), &id, None).await.unwrap();
+        assert!(store.get(&database(), &id).await.unwrap().is_none());
+    }
+}
+
 #[tokio::test]
 async fn an_update_sees_what_is_stored_at_the_moment_of_the_write() {
     let (_folder, store) = open();

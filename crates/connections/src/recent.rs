@@ -8,6 +8,8 @@
 //! A unique key by which a document was found is remembered with what is kept of the document, and forgotten with it: a key changes hands only when
 //! the document that holds it is written.
 //!
+//! That there is no such document is kept as well, by the same rule: a switch that nobody ever turned is asked for with every request.
+//!
 //! Documents of months are not kept. They are many, and each is read once or twice.
 
 use std::collections::HashMap;
@@ -22,6 +24,8 @@ use crate::Document;
 const KEYS: usize = 20_000;
 /// Bytes of JSON in each of the two halves. In memory a document takes several times its text.
 const HALF: usize = 2 << 20;
+/// What it weighs, beside its id, that a document is not there.
+const ABSENCE: usize = 512;
 
 /// Documents that were read lately.
 #[derive(Debug, Default)]
@@ -49,7 +53,8 @@ type Shelf = HashMap<Database, HashMap<DocId, Kept>>;
 
 #[derive(Debug, Clone)]
 struct Kept {
-    document: Arc<Document>,
+    /// None is known not to be there.
+    document: Option<Arc<Document>>,
     weight: usize,
     /// Keys by which it was found.
     keys: Vec<Key>,
@@ -58,8 +63,8 @@ struct Kept {
 /// What a look found.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// The document, as it is.
-    Kept(Arc<Document>),
+    /// The document, as it is; none is known not to be there.
+    Kept(Option<Arc<Document>>),
     /// It has to be read; what is read may be kept with this.
     Unknown(Ticket),
     /// It has to be read, and is not kept.
@@ -125,14 +130,17 @@ impl Recent {
         let mut keys = shelves.reach(&document.database, &document.id).map(|kept| kept.keys).unwrap_or_default();
         keys.push(key.clone());
         shelves.holders.insert(key, (document.database.clone(), document.id.clone()));
-        shelves.put(Kept { document: Arc::new(document), weight, keys });
+        let (database, id) = (document.database.clone(), document.id.clone());
+        shelves.put(database, id, Kept { document: Some(Arc::new(document)), weight, keys });
     }
 
-    /// Keeps a document of so many bytes of JSON that was read with this ticket.
-    pub(crate) fn keep(&self, ticket: Ticket, document: Document, weight: usize) {
+    /// Keeps a document of so many bytes of JSON that was read with this ticket, or that there is none.
+    pub(crate) fn keep(&self, ticket: Ticket, database: &Database, id: &DocId, found: Option<(Document, usize)>) {
         let mut shelves = self.shelves();
+        let absence = (None, ABSENCE + id.as_ref().len());
+        let (document, weight) = found.map_or(absence, |(document, weight)| (Some(Arc::new(document)), weight));
         if shelves.changes == ticket.0 && weight <= HALF / 4 {
-            shelves.put(Kept { document: Arc::new(document), weight, keys: Vec::new() });
+            shelves.put(database.clone(), id.clone(), Kept { document, weight, keys: Vec::new() });
         }
     }
 
@@ -153,17 +161,16 @@ impl Shelves {
             return Some(kept);
         }
         let kept = take(&mut self.old, database, id)?;
-        self.put(kept.clone());
+        self.put(database.clone(), id.clone(), kept.clone());
         Some(kept)
     }
 
-    fn put(&mut self, kept: Kept) {
+    fn put(&mut self, database: Database, id: DocId, kept: Kept) {
         if self.weight + kept.weight > HALF {
             self.old = mem::take(&mut self.young);
             self.weight = 0;
         }
         self.weight += kept.weight;
-        let (database, id) = (kept.document.database.clone(), kept.document.id.clone());
         if let Some(before) = self.young.entry(database).or_default().insert(id, kept) {
             self.weight -= before.weight;
         }
@@ -223,7 +230,11 @@ mod tests {
     }
 
     fn has(recent: &Recent, of: &Document) -> bool {
-        matches!(recent.find(&of.database, &of.id), Found::Kept(_))
+        matches!(recent.find(&of.database, &of.id), Found::Kept(Some(_)))
+    }
+
+    fn keep(recent: &Recent, ticket: Ticket, document: &Document, weight: usize) {
+        recent.keep(ticket, &document.database, &document.id, Some((document.clone(), weight)));
     }
 
     #[test]
@@ -231,13 +242,13 @@ mod tests {
         let (recent, one) = (Arc::new(Recent::default()), document("one"));
         let before = ticket(&recent, &one);
         let stale = recent.stale(&one.database, &one.id);
-        recent.keep(before, one.clone(), 10);
+        keep(&recent, before, &one, 10);
         assert!(has(&recent, &one), "the write is not done yet");
         drop(stale);
         assert!(!has(&recent, &one));
-        recent.keep(before, one.clone(), 10);
+        keep(&recent, before, &one, 10);
         assert!(!has(&recent, &one), "this snapshot is older than the write");
-        recent.keep(ticket(&recent, &one), one.clone(), 10);
+        keep(&recent, ticket(&recent, &one), &one, 10);
         assert!(has(&recent, &one));
     }
 
@@ -245,7 +256,7 @@ mod tests {
     fn a_key_is_remembered_as_long_as_nothing_was_written() {
         let (recent, one) = (Arc::new(Recent::default()), document("one"));
         let found = |key: &str| match recent.find_holder("space", key) {
-            Found::Kept(document) => Ok(document.id.to_string()),
+            Found::Kept(document) => Ok(document.unwrap().id.to_string()),
             Found::Unknown(ticket) => Err(ticket),
             Found::Passing => panic!(),
         };
@@ -258,7 +269,7 @@ mod tests {
         drop(recent.stale(&one.database, &one.id));
         assert!(found("a").is_err());
         // It is kept again, and whether it still holds the key is not known.
-        recent.keep(ticket(&recent, &one), one.clone(), 10);
+        keep(&recent, ticket(&recent, &one), &one, 10);
         assert!(found("a").is_err() && found("b").is_err());
         recent.keep_holder(before, "space", "c", one.clone(), 10);
         assert!(found("c").is_err(), "this snapshot is older than the write");
@@ -273,18 +284,51 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_there_is_known_until_it_is_written() {
+        let (recent, one) = (Arc::new(Recent::default()), document("one"));
+        let absent = || matches!(recent.find(&one.database, &one.id), Found::Kept(None));
+        let before = ticket(&recent, &one);
+        recent.keep(before, &one.database, &one.id, None);
+        assert!(absent());
+        let stale = recent.stale(&one.database, &one.id);
+        assert!(absent(), "the write is not done yet");
+        drop(stale);
+        assert!(!absent() && !has(&recent, &one));
+        recent.keep(before, &one.database, &one.id, None);
+        assert!(!absent(), "this snapshot is older than the write");
+        recent.keep_holder(ticket(&recent, &one), "space", "a", one.clone(), 10);
+        drop(recent.stale(&one.database, &one.id));
+        recent.keep(ticket(&recent, &one), &one.database, &one.id, None);
+        assert!(matches!(recent.find_holder("space", "a"), Found::Unknown(_)), "a key is held by what is there");
+    }
+
+    #[test]
+    fn what_is_not_there_takes_a_fixed_room() {
+        let (recent, used) = (Arc::new(Recent::default()), document("used"));
+        keep(&recent, ticket(&recent, &used), &used, 10);
+        for number in 0..3 * HALF / ABSENCE {
+            let absent = document(&format!("absent{number}"));
+            recent.keep(ticket(&recent, &absent), &absent.database, &absent.id, None);
+            assert!(has(&recent, &used));
+        }
+        let shelves = recent.shelves();
+        let kept = [&shelves.young, &shelves.old].map(|shelf| shelf.values().map(HashMap::len).sum::<usize>());
+        assert!(kept.into_iter().all(|kept| kept <= HALF / ABSENCE), "{kept:?}");
+    }
+
+    #[test]
     fn what_is_not_read_any_more_makes_room() {
         let (recent, used) = (Arc::new(Recent::default()), document("used"));
-        recent.keep(ticket(&recent, &used), used.clone(), 1000);
+        keep(&recent, ticket(&recent, &used), &used, 1000);
         for number in 0..20 {
             let other = document(&format!("other{number}"));
-            recent.keep(ticket(&recent, &other), other, HALF / 4);
+            keep(&recent, ticket(&recent, &other), &other, HALF / 4);
             assert!(has(&recent, &used));
         }
         assert!(!has(&recent, &document("other3")));
         assert!(has(&recent, &document("other19")));
         let large = document("large");
-        recent.keep(ticket(&recent, &large), large.clone(), HALF);
+        keep(&recent, ticket(&recent, &large), &large, HALF);
         assert!(!has(&recent, &large));
     }
 

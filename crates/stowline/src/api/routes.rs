@@ -383,17 +383,14 @@ pub(super) fn find(call: &Call) -> Result<(&'static Route, Params), Fault> {
 }
 
 fn fit(path: &'static str, segments: &[&str]) -> Option<Params> {
-    let mut params = Vec::new();
+    let name = |part: &'static str| part.strip_prefix('{')?.strip_suffix('}');
     let mut parts = path.split('/');
-    for segment in segments {
-        let part = parts.next()?;
-        match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
-            Some(name) => params.push((name, (*segment).to_owned())),
-            None if part == *segment => {}
-            None => return None,
-        }
+    let fits = segments.iter().all(|segment| parts.next().is_some_and(|part| name(part).is_some() || part == *segment));
+    if !fits || parts.next().is_some() {
+        return None;
     }
-    parts.next().is_none().then_some(params)
+    let pairs = path.split('/').zip(segments);
+    Some(pairs.filter_map(|(part, segment)| Some((name(part)?, (*segment).to_owned()))).collect())
 }
 
 #[cfg(test)]
