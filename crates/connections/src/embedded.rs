@@ -17,6 +17,7 @@ use crate::{Document, Draft, Error, ErrorKind, Page, Query, Revision, Tally};
 mod rows;
 mod schema;
 mod stored;
+mod walk;
 
 use rows::{COLUMNS, Raw, find, find_weighed, list, place_of_holder, revision, rewrite_some, store, update};
 pub use stored::{Known, Stored};

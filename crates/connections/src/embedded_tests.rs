@@ -271,6 +271,49 @@ async fn documents_are_found_by_their_owner_and_by_many_parents_without_looking_
 }
 
 #[tokio::test]
+async fn what_was_deleted_softly_is_listed_apart() {
+    let (_folder, store) = open();
+    for (name, at) in [("a", 1), ("b", 2), ("c", 3), ("d", 4)] {
+        store.create(&database(), &id(name), Draft { at, ..draft(json!({})) }).await.unwrap();
+    }
+    for name in ["a", "c"] {
+        store.update(&database(), &id(name), |_| Ok(Change::Delete(Map::new()))).await.unwrap();
+    }
+    let listed = async |deleted, to| {
+        let query = Query { deleted, to, order: Order::Ascending, ..Query::new(database(), "thing") };
+        let page = store.list(query).await.unwrap();
+        page.documents.into_iter().map(|(_, document)| document.id.to_string()).collect::<Vec<_>>().concat()
+    };
+    assert_eq!(
+        (listed(false, None).await, listed(true, None).await, listed(true, Some(2)).await),
+        ("bd".into(), "ac".into(), "a".into())
+    );
+}
+
+#[tokio::test]
+async fn a_walk_passes_every_database_that_holds_anything_once() {
+    let (_folder, store) = open();
+    let account = "account/aa/bb/0000000000000000000000000000";
+    let names = [
+        account.to_owned(),
+        format!("{account}-202512"),
+        format!("{account}-202601"),
+        "accounts".into(),
+        "system_data".into(),
+    ];
+    for name in names.iter().rev() {
+        let database = Database::parse(name).unwrap();
+        for number in 0..3 {
+            store.create(&database, &id(&number.to_string()), draft(json!({}))).await.unwrap();
+        }
+    }
+    let all = store.databases_after("", 100).await.unwrap();
+    assert_eq!(all, names);
+    assert_eq!(store.databases_after(&all[1], 2).await.unwrap(), all[2..4]);
+    assert!(store.databases_after(&all[4], 2).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_file_of_the_first_schema_is_brought_up_to_date() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("documents.db");

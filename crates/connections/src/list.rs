@@ -39,6 +39,8 @@ pub struct Query {
     pub to: Option<i64>,
     /// The first document of the page, included.
     pub start: Option<Cursor>,
+    /// Those that were deleted softly, and no others.
+    pub deleted: bool,
     /// The direction.
     pub order: Order,
     /// The most documents that a page holds.
@@ -56,6 +58,7 @@ impl Query {
             from: None,
             to: None,
             start: None,
+            deleted: false,
             order: Order::default(),
             limit: 1000,
         }

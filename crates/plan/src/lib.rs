@@ -52,6 +52,7 @@ mod id;
 mod lock;
 pub mod merge;
 pub mod params;
+pub mod retention;
 mod route;
 pub mod schema;
 mod sections;

@@ -3,6 +3,8 @@
 //! A [`Route`] names things by id. It holds no settings and so no credentials: whoever delivers looks the handler up in the
 //! [`Dataplan`](crate::Dataplan) when it delivers, so that a rotated key is used at once.
 
+use std::num::NonZeroU32;
+
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
@@ -24,6 +26,9 @@ pub struct Route {
     pub others: Vec<ConnectionId>,
     /// Where the attachments go; none: beside the document, in its own store.
     pub attachment: Option<AttachmentRoute>,
+    /// After how many days what is of this type is removed; none: it is kept for good. See [`retention`](crate::retention).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_days: Option<NonZeroU32>,
     /// The handler that the plan names and nobody defines; attachments then go beside the document. Worth a line in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dangling: Option<HandlerId>,
@@ -42,6 +47,7 @@ impl Route {
             secondary: Vec::new(),
             others: Vec::new(),
             attachment: None,
+            retention_days: None,
             dangling: None,
             dangling_connection: None,
         }

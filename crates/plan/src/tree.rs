@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::database::Month;
 use crate::id::{ConnectionId, HandlerId};
+use crate::retention;
 
 /// A section of the plan: what is said of one class of databases.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +36,8 @@ pub(crate) struct Spec {
     pub stub: Option<bool>,
     pub delete: Option<bool>,
     pub params: Option<Map<String, Value>>,
+    /// 0: for good.
+    pub retention_days: Option<u32>,
 }
 
 /// What a [`Spec`] may say.
@@ -46,11 +49,12 @@ pub(crate) enum Field {
     Stub,
     Delete,
     Params,
+    Retention,
 }
 
 impl Field {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Connection, Self::Secondary, Self::Handler, Self::Stub, Self::Delete, Self::Params];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Connection, Self::Secondary, Self::Handler, Self::Stub, Self::Delete, Self::Params, Self::Retention];
 
     /// The keys that lead to it from its place in a plan.
     pub(crate) fn path(self) -> &'static [&'static str] {
@@ -61,6 +65,7 @@ impl Field {
             Self::Stub => &["attachments", "stub"],
             Self::Delete => &["attachments", "delete"],
             Self::Params => &["attachments", "params"],
+            Self::Retention => &[retention::KEY],
         }
     }
 
@@ -72,6 +77,7 @@ impl Field {
             Self::Stub => spec.stub.is_some(),
             Self::Delete => spec.delete.is_some(),
             Self::Params => spec.params.is_some(),
+            Self::Retention => spec.retention_days.is_some(),
         }
     }
 
@@ -84,6 +90,7 @@ impl Field {
             Self::Stub => spec.stub = other.stub,
             Self::Delete => spec.delete = other.delete,
             Self::Params => spec.params.clone_from(&other.params),
+            Self::Retention => spec.retention_days = other.retention_days,
         }
     }
 }
@@ -121,6 +128,7 @@ impl Spec {
             stub: attachments("stub").and_then(Value::as_bool),
             delete: attachments("delete").and_then(Value::as_bool),
             params: attachments("params").and_then(Value::as_object).cloned(),
+            retention_days: fields.get(retention::KEY).and_then(retention::days),
         }
     }
 
@@ -133,6 +141,7 @@ impl Spec {
             stub: self.stub.or(wider.stub),
             delete: self.delete.or(wider.delete),
             params: self.params.as_ref().or(wider.params.as_ref()).cloned(),
+            retention_days: self.retention_days.or(wider.retention_days),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use plan::schema::Schemas;
-use plan::{Dataplan, Layer, Level, StorageDocument, check};
+use plan::{Dataplan, Layer, Level, StorageDocument, check, retention};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -89,6 +89,7 @@ fn every_file_is_judged_as_it_says() {
                         let stored = case.stored.as_ref().map(|stored| StorageDocument::from_json(stored).unwrap());
                         let mut violations = check::references(&parsed, Some(&inherited));
                         violations.merge(check::locks(&parsed, stored.as_ref(), &inherited));
+                        violations.merge(retention::check(&parsed, false));
                         violations
                     }
                     Err(violations) => violations,

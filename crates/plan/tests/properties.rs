@@ -14,7 +14,7 @@ static SCHEMAS: LazyLock<Schemas> = LazyLock::new(|| {
     Schemas::new(handlers.iter().map(|(name, schema)| (name.as_str(), schema))).unwrap()
 });
 
-const WORDS: [&str; 30] = [
+const WORDS: [&str; 31] = [
     "attachments",
     "connections",
     "plan",
@@ -34,6 +34,7 @@ const WORDS: [&str; 30] = [
     "params",
     "stub",
     "delete",
+    "retention_days",
     "folder_path",
     "fax",
     "settings",
@@ -163,6 +164,7 @@ proptest! {
         }
         for layer in &layers {
             let _ = check::references(&layer.document, Some(&plan));
+            let _ = plan::retention::check(&layer.document, false);
         }
     }
 

@@ -56,6 +56,7 @@ pub mod received;
 pub mod recordings;
 pub mod removal;
 pub mod reservations;
+pub mod retention;
 pub mod retirement;
 pub mod secrets;
 pub mod sip_credentials;

@@ -39,6 +39,7 @@ pub struct Config {
     pub ingest: Ingest,
     pub sip: Sip,
     pub voicemail: Voicemail,
+    pub retention: Retention,
     pub log: Log,
 }
 
@@ -185,6 +186,15 @@ pub struct Voicemail {
     #[serde(deserialize_with = "duration")]
     pub max_wait: Duration,
     pub prompt: PathBuf,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents every option, once")]
+pub struct Retention {
+    #[serde(deserialize_with = "duration")]
+    pub sweep_every: Duration,
+    pub per_second: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -80,6 +80,7 @@ impl Server {
         tasks.spawn(app::intake::settle(app.clone(), stopping.clone()));
         tasks.spawn(tidy_spool(app.clone(), stopping.clone()));
         tasks.spawn(app::tokens::forget(app.clone(), stopping.clone()));
+        tasks.spawn(app::retention::sweep(app.clone(), stopping.clone()));
         tasks.spawn(app::spoken::finish_all(app.clone(), unfinished, stopping.clone()));
         tasks.spawn(listener::serve(app.clone(), listener, stopping.clone()));
         let mut store_proxy = None;

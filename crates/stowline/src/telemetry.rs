@@ -54,6 +54,10 @@ pub fn record() {
         metrics::set_global_recorder(recorder).ok()?;
         metrics::describe_histogram!("stowline_http_request_seconds", "Time from a request to its answer");
         metrics::describe_gauge!("stowline_intake_waiting", "Call records that were accepted and are no documents yet");
+        metrics::describe_counter!(
+            "stowline_retention_removed_total",
+            "Documents that were removed because of their age"
+        );
         metrics::describe_gauge!("stowline_store_healthy", "1 while documents and journal take writes");
         Some(handle)
     });

@@ -182,7 +182,9 @@ pub(super) fn update(
 }
 
 pub(super) fn list(connection: &Connection, query: &Query) -> Result<Page, Error> {
-    let mut sql = format!("SELECT {COLUMNS} FROM documents WHERE db = ? AND type = ? AND deleted = 0");
+    // Said in the statement itself: there is an index of each.
+    let deleted = i32::from(query.deleted);
+    let mut sql = format!("SELECT {COLUMNS} FROM documents WHERE db = ? AND type = ? AND deleted = {deleted}");
     let mut values: Vec<rusqlite::types::Value> = vec![query.database.name().into(), query.doc_type.clone().into()];
     if let Some(parent) = &query.parent {
         sql.push_str(" AND parent = ?");

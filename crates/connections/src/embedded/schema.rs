@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// Bumped when the tables change; a newer file is refused, an older one is brought up to date at opening.
-pub(super) const SCHEMA_VERSION: i64 = 3;
+pub(super) const SCHEMA_VERSION: i64 = 4;
 
 pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -52,6 +52,11 @@ pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
              WHERE type = 'cdr';
              CREATE INDEX documents_by_owner ON documents (db, type, owner, at, id) WHERE deleted = 0 AND owner <> '';",
         )?;
+    }
+    if version < 4 {
+        // What was deleted softly is looked for by its age.
+        connection
+            .execute_batch("CREATE INDEX documents_deleted ON documents (db, type, at, id) WHERE deleted = 1;")?;
     }
     connection.pragma_update(None, "user_version", SCHEMA_VERSION)
 }

@@ -2,6 +2,8 @@
 //!
 //! The question is answered from the layers, not from the tables: slow, and only for people. It names values of a plan, never of settings.
 
+use std::num::NonZeroU32;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -10,6 +12,7 @@ use super::{Dataplan, Layer, Level};
 use crate::database::{Classification, Database};
 use crate::id::DocType;
 use crate::params;
+use crate::retention;
 use crate::route::Route;
 use crate::tree::{Field, Section, Spec};
 use crate::violations::dotted;
@@ -35,7 +38,7 @@ pub struct Explanation {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Decision {
     /// The field, named as in a plan: `connection`, `secondary_connections`, `others`, `attachments.handler`, `attachments.stub`,
-    /// `attachments.delete`, `attachments.params.<name>`; and `handler` for the definition of the handler itself.
+    /// `attachments.delete`, `attachments.params.<name>`, `retention_days` (0: for good); and `handler` for the definition of the handler itself.
     pub field: String,
     /// What it is.
     pub value: Value,
@@ -104,6 +107,10 @@ impl Question<'_> {
         let mut decisions = vec![self.field(Field::Connection, json(&route.connection))];
         if !route.secondary.is_empty() {
             decisions.push(self.field(Field::Secondary, json(&route.secondary)));
+        }
+        if self.class == retention::CLASS {
+            let days = route.retention_days.map_or(0, NonZeroU32::get);
+            decisions.push(self.field(Field::Retention, days.into()));
         }
         let Some(attachment) = &route.attachment else {
             decisions.push(self.field(Field::Handler, route.dangling.as_ref().map_or(Value::Null, json)));

@@ -4,6 +4,7 @@
 //! no type, a route for any type that is not spoken of, and one for each that is.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use regex::bytes::Regex;
@@ -14,6 +15,7 @@ use crate::database::{Classification, Database, NameBuffer};
 use crate::id::{ConnectionId, HandlerId};
 use crate::merge;
 use crate::params;
+use crate::retention;
 use crate::route::{AttachmentRoute, ConnectionRef, Placement, Route};
 use crate::tree::{Field, MonthRange, Section, Spec, pattern};
 use crate::weight;
@@ -255,6 +257,9 @@ impl Builder<'_> {
     fn route(&mut self, key: Option<&str>, over: Option<&Override>) -> Route {
         let spec = self.spec(key, over);
         let mut route = Route::local(self.classification);
+        if self.class == retention::CLASS {
+            route.retention_days = spec.retention_days.and_then(NonZeroU32::new);
+        }
         // What a lock keeps may not be given another meaning by who defines an id that it dangles at.
         let counting = |field| to_lock(self.sources.layers, self.class, key, field).len();
         match spec.connection {

@@ -181,6 +181,43 @@ async fn refused(app: &App, deed: &Deed, caller: &Caller, end: End) -> Result<()
     }
 }
 
+/// Notes that so many documents of a type were removed because of their age, in one entry for each account and day. They are gone by then: what goes
+/// wrong here is logged.
+pub(super) async fn swept(app: &App, account: &AccountId, doc_type: &str, count: u64) {
+    if let Err(error) = swept_now(app, account, doc_type, count).await {
+        tracing::error!(account.id = %account, error = %error, "what was removed because of its age is not in the audit trail");
+    }
+}
+
+async fn swept_now(app: &App, account: &AccountId, doc_type: &str, count: u64) -> Result<(), Error> {
+    let now = time::now();
+    let (database, prefix) = place(app, Some(account)).await?;
+    let day: String = time::iso(now).chars().take(10).collect();
+    let id = DocId::parse(&format!("{prefix}retention-{day}"));
+    let id = id.map_err(|bad| Error::internal("making an id", bad))?;
+    let body = json!({
+        "at": now, "outcome": "removed", "verb": "DELETE", "path": format!("accounts/{account}"), "caller": {"by": "retention"}, "paths": [],
+        "removed": {doc_type: count}, "pvt_type": TYPE,
+    });
+    let Value::Object(body) = body else { return Ok(()) };
+    let draft = Draft { doc_type: TYPE.into(), at: now, body, ..Draft::default() };
+    match app.documents.create(&database, &id, draft).await {
+        Err(error) if error.kind() == ErrorKind::Conflict => {}
+        other => return Ok(other.map(drop)?),
+    }
+    let doc_type = doc_type.to_owned();
+    let add = move |document: &Document| {
+        let mut body = document.body.clone();
+        if let Some(Value::Object(removed)) = body.get_mut("removed") {
+            let before = removed.get(&doc_type).and_then(Value::as_u64).unwrap_or_default();
+            removed.insert(doc_type, before.saturating_add(count).into());
+        }
+        Ok(Change::Write(body))
+    };
+    app.documents.update(&database, &id, add).await?;
+    Ok(())
+}
+
 /// Notes that somebody asked whose token does not hold. Of an account that does not exist nothing is noted.
 pub(super) async fn knocked(app: &App, knock: &Knock, span: i64) {
     if let Err(error) = knocked_at(app, knock, span).await {

@@ -24,14 +24,7 @@ pub async fn of(app: &App, account: &AccountId, owner: Option<&str>) -> Result<D
         return Ok(plan);
     }
     let epoch = app.dataplans.epoch();
-    let (own, above) = match app.dataplans.own(account) {
-        Some(kept) => kept,
-        None => {
-            let (own, above) = own(app, account).await?;
-            app.dataplans.keep(account, None, above.clone(), own.clone(), epoch);
-            (own, above)
-        }
-    };
+    let (own, above) = kept_own(app, account).await?;
     let Some(owner) = owner else { return Ok(own) };
     let document = match UserId::parse(owner) {
         Ok(user) => document(app, &Scope::User(account.clone(), user)).await?,
@@ -42,7 +35,28 @@ pub async fn of(app: &App, account: &AccountId, owner: Option<&str>) -> Result<D
     Ok(plan)
 }
 
-/// The plan of an account whoever owns what is stored.
+/// The plan of an account whoever owns what is stored, as it was meant: none while the account links to a plan that is gone, since nobody knows then
+/// what that would have said.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn unbroken(app: &App, account: &AccountId) -> Result<Option<Dataplan>, Error> {
+    let (plan, above) = kept_own(app, account).await?;
+    Ok(Some(plan).filter(|_| above.plan.is_none() || above.linked.is_some()))
+}
+
+/// The plan of an account whoever owns what is stored, and what stands above it; in memory from then on.
+async fn kept_own(app: &App, account: &AccountId) -> Result<(Dataplan, Above), Error> {
+    if let Some(kept) = app.dataplans.own(account) {
+        return Ok(kept);
+    }
+    let epoch = app.dataplans.epoch();
+    let (plan, above) = own(app, account).await?;
+    app.dataplans.keep(account, None, above.clone(), plan.clone(), epoch);
+    Ok((plan, above))
+}
+
+/// The same, read.
 async fn own(app: &App, id: &AccountId) -> Result<(Dataplan, Above), Error> {
     let document = document(app, &Scope::Account(id.clone())).await?;
     let plan = document.as_ref().and_then(|document| document.plan_id.clone());

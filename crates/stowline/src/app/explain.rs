@@ -13,7 +13,7 @@ use super::{App, Error, dataplans};
 use crate::time;
 
 /// Types that are asked about whether a plan speaks of them or not.
-const TYPES: [&str; 5] = ["call_recording", "fax", "function", "mailbox_message", "media"];
+const TYPES: [&str; 6] = ["call_recording", "cdr", "fax", "function", "mailbox_message", "media"];
 
 /// A question: a database, a type, an owner.
 #[derive(Debug, Clone, Default)]
@@ -172,5 +172,9 @@ fn routes(
 }
 
 fn brief(route: &Route) -> Value {
-    json!({"connection": route.connection, "attachment": route.attachment, "dangling": route.dangling})
+    let mut row = json!({"connection": route.connection, "attachment": route.attachment, "dangling": route.dangling});
+    if let Some(days) = route.retention_days {
+        row["retention_days"] = days.get().into();
+    }
+    row
 }

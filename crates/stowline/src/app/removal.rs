@@ -18,7 +18,7 @@ use super::attachment::{ATTACHMENTS, Area, Attachment, Place, attachments_of, re
 use super::{App, Error, dataplans, reservations};
 use crate::app::accounts::Account;
 use crate::{jobs, time};
-use connections::{Change, Document};
+use connections::{Change, Document, ErrorKind};
 
 /// How often a delivery may end just while its document is removed.
 const ATTEMPTS: u32 = 5;
@@ -29,6 +29,8 @@ enum What {
     /// The document, which says this of itself from then on.
     Document(Mark),
     Attachments,
+    /// The document, of which nothing is left.
+    Entirely,
 }
 
 /// What a document says of itself once it is removed.
@@ -87,6 +89,47 @@ pub async fn remove_attachments(
     document: &Document,
 ) -> Result<Document, Error> {
     removed(app, account, owner, document, What::Attachments, Arc::new(|_| true)).await
+}
+
+/// Removes a document for good, deleted softly before or not, with its bytes. Nothing is left that says where a copy lies that stays. Answers false
+/// when the document stays for now: something of it is on its way to where it may stay, or somebody wrote to it.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub(super) async fn purge(
+    app: &Arc<App>,
+    account: &Account,
+    owner: Option<&str>,
+    document: &Document,
+) -> Result<bool, Error> {
+    let (app, account, owner) = (app.clone(), account.clone(), owner.map(str::to_owned));
+    let document = document.clone();
+    let task = tokio::spawn(async move { purge_now(&app, &account, owner.as_deref(), &document).await });
+    task.await.map_err(|error| Error::internal("removing a document", error))?
+}
+
+async fn purge_now(app: &Arc<App>, account: &Account, owner: Option<&str>, document: &Document) -> Result<bool, Error> {
+    let everywhere = goes_everywhere(app, account, owner, document).await?;
+    let mut places = attachments_of(document).into_iter().map(|(_, attachment)| attachment.place);
+    if !everywhere && places.any(|place| matches!(place, Place::Pending { .. })) {
+        return Ok(false);
+    }
+    let removal = Removal::of(account, document, What::Entirely, everywhere)?;
+    let reserved = removal.reserve(app, account).await?;
+    match app.documents.remove(&document.database, &document.id, Some(&document.revision)).await {
+        Ok(()) => {
+            removal.carry_out(app, &account.id, reserved).await;
+            Ok(true)
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {
+            cancel(app, &reserved).await;
+            Ok(false)
+        }
+        Err(error) => {
+            reserved.iter().for_each(|id| reservations::settle_later(app.clone(), *id));
+            Err(error.into())
+        }
+    }
 }
 
 async fn removed(

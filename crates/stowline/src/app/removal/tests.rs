@@ -134,3 +134,42 @@ async fn what_changed_meanwhile_is_looked_at_again() {
     assert!(matches!(again, Err(Error::NotFound(_))), "{again:?}");
     inside.server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_shall_be_gone_entirely_stays_whole_or_goes_whole() {
+    for (stub, everywhere) in [(false, false), (true, false), (true, true)] {
+        let inside = Inside::start().await;
+        if stub {
+            inside.delivered(true).await;
+        }
+        for gone in [false, true] {
+            let document = inside.document().await;
+            let removal = Removal::of(&inside.account, &document, What::Entirely, everywhere).unwrap();
+            removal.reserve(inside.app(), &inside.account).await.unwrap();
+            if gone {
+                inside.app().documents.remove(&document.database, &document.id, None).await.unwrap();
+            }
+            reservations::reconcile(inside.app()).await.unwrap();
+            let (files, objects) = if gone { (0, usize::from(everywhere)) } else { (1, 0) };
+            assert_eq!(
+                (inside.files(files).await, inside.jobs().await),
+                (files, objects),
+                "{stub} {everywhere} {gone}"
+            );
+        }
+        inside.server.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_to_meanwhile_is_not_purged() {
+    let inside = Inside::start().await;
+    let before = inside.document().await;
+    inside.delivered(true).await;
+    assert!(!purge(inside.app(), &inside.account, None, &before).await.unwrap());
+    assert_eq!((inside.files(1).await, inside.jobs().await), (1, 0));
+    assert!(purge(inside.app(), &inside.account, None, &inside.document().await).await.unwrap());
+    assert!(!purge(inside.app(), &inside.account, None, &before).await.unwrap(), "it is gone already");
+    assert_eq!((inside.files(0).await, inside.jobs().await), (0, 0));
+    inside.server.stop().await;
+}

@@ -1,6 +1,6 @@
 //! Whether a document may be saved: what was sent becomes one, or all that is wrong with it is said.
 
-use plan::{Dataplan, Layer, Level, Lock, PlanId, StorageDocument, Violations, check};
+use plan::{Dataplan, Layer, Level, Lock, PlanId, StorageDocument, Violations, check, retention};
 use serde_json::{Map, Value};
 
 use super::{Scope, Stored};
@@ -35,6 +35,7 @@ pub(super) async fn accept(
     let inherited = dataplans::above(app, scope, &typed).await?;
     let mut violations = check::references(&typed, Some(&inherited));
     violations.merge(check::locks(&typed, before.as_ref(), &inherited));
+    violations.merge(retention::check(&typed, matches!(scope, Scope::User(..))));
     let was = before.as_ref().and_then(|before| before.plan_id.as_ref());
     held(&inherited, was, typed.plan_id.as_ref(), from_above, &mut violations);
     link(app, scope, &typed, &mut violations).await?;
