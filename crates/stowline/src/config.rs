@@ -181,6 +181,7 @@ pub struct Voicemail {
     pub min_length: Duration,
     #[serde(deserialize_with = "duration")]
     pub max_length: Duration,
+    pub max_messages: u32,
     #[serde(deserialize_with = "duration")]
     pub max_pause: Duration,
     #[serde(deserialize_with = "duration")]

@@ -27,6 +27,8 @@ pub enum Nowhere {
     Disabled,
     /// The caller is known, and may not call here.
     Forbidden,
+    /// The mailbox holds as many messages as it may.
+    Full,
     /// It cannot be said now.
     Failed(Error),
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Invitation ─▶ destination ─▶ begin ─▶ answer ─▶ conversation (greeting, beep, listen) ─▶ hang up
-//!                 404, 403      503                        │ samples                         │
+//!              404, 403, 480    503                        │ samples                         │
 //!                                                          ▼                                 ▼
 //!                                             a growing file, synced each second ────▶ the message
 //! ```
@@ -22,7 +22,7 @@ use voice::{Codec, Keys, Settings, SilenceLimits};
 use super::conversation::{self, Heard, Over};
 use super::destination::{self, Destination, Nowhere};
 use super::prompts::Prompts;
-use crate::app::{App, greetings, sip_credentials};
+use crate::app::{App, greetings, messages, sip_credentials};
 
 mod message;
 
@@ -92,6 +92,22 @@ impl Desk {
         }
     }
 
+    /// Whether a mailbox holds as many messages as it may. When that cannot be said it does not: one too many is better than one that is lost.
+    async fn is_full(&self, destination: &Destination) -> bool {
+        let Destination { account, mailbox } = destination;
+        let most = u64::from(self.app.config.voicemail.max_messages);
+        if most == 0 {
+            return false;
+        }
+        match messages::count(&self.app, account, mailbox).await {
+            Ok(held) => held.new + held.saved >= most,
+            Err(error) => {
+                tracing::warn!(account.id = %account.id, mailbox.id = %mailbox.id, error = %crate::api::error::chain(&error), "how full a box is cannot be said");
+                false
+            }
+        }
+    }
+
     async fn answer(&self, invitation: Invitation) {
         let about = invitation.about().clone();
         let found = destination::find(&self.app, &about.target.user, &about.target.host, &about.caller).await;
@@ -99,6 +115,9 @@ impl Desk {
             Ok(destination) => destination,
             Err(nowhere) => return decline(invitation, nowhere),
         };
+        if self.is_full(&destination).await {
+            return decline(invitation, Nowhere::Full);
+        }
         let spoken = match Message::begin(&self.app, &destination, &about).await {
             Ok(spoken) => spoken,
             Err(error) => {
@@ -137,6 +156,7 @@ fn decline(invitation: Invitation, nowhere: Nowhere) {
     let rejection = match &nowhere {
         Nowhere::Unknown => Rejection::NotFound,
         Nowhere::Disabled | Nowhere::Forbidden => Rejection::Forbidden,
+        Nowhere::Full => Rejection::Unavailable,
         Nowhere::Failed(error) => {
             tracing::warn!(call.id = %about.call_id, error = %crate::api::error::chain(error), "a call was declined: its mailbox cannot be looked up");
             Rejection::Busy(RETRY_AFTER)

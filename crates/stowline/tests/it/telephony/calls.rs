@@ -54,3 +54,28 @@ async fn a_call_of_sipp_is_in_the_bucket_sample_by_sample() {
     );
     until_idle(&exchange).await;
 }
+
+#[tokio::test]
+async fn a_full_box_takes_no_call_and_what_is_sent_otherwise_all_the_same() {
+    let exchange = Exchange::of_small_boxes().await;
+    let speech = exchange.speech();
+    let first = exchange.platform.voicemail(&exchange.mailbox).await;
+    assert!(exchange.call(&speech, &[]).await.status.success());
+    exchange.until_left(2).await;
+    let declined = exchange.call(&speech, &[]).await;
+    let told = [declined.stdout, declined.stderr].concat();
+    let told = String::from_utf8_lossy(&told);
+    assert!(declined.status.code() == Some(1) && told.contains("480"), "{told}");
+    exchange.platform.voicemail(&exchange.mailbox).await;
+    assert_eq!(exchange.messages().await.len(), 3);
+    let api = &exchange.platform.tenant.api;
+    let deleted = serde_json::json!({"data": {"messages": [first], "folder": "deleted"}});
+    api.post(&format!("{}/messages", exchange.mailbox), &deleted).await.expect_status(200);
+    assert!(!exchange.call(&speech, &[]).await.status.success(), "two are left");
+    let second = exchange.messages().await.into_iter().find(|message| message["folder"] == "new").unwrap();
+    api.delete(&format!("{}/messages/{}", exchange.mailbox, second["media_id"].as_str().unwrap()))
+        .await
+        .expect_status(200);
+    assert!(exchange.call(&speech, &[]).await.status.success());
+    until_idle(&exchange).await;
+}

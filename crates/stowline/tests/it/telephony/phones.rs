@@ -39,6 +39,11 @@ impl Exchange {
         Self::set_up("max_pause = \"5s\"\nmax_wait = \"20s\"", LOOPBACK, "").await
     }
 
+    /// Its boxes hold two messages.
+    pub async fn of_small_boxes() -> Self {
+        Self::set_up(&format!("{PATIENT}\nmax_messages = 2"), LOOPBACK, "").await
+    }
+
     async fn set_up(limits: &str, trusted: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let prompt = folder.path().join("prompt.wav");
