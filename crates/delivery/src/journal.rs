@@ -46,6 +46,45 @@ struct Shared {
     queue: Mutex<Queue>,
     /// Something may have become ready, or nearer.
     wake: Notify,
+    confirmed: Confirmed,
+}
+
+/// Jobs that were confirmed and are not written down as such yet. One lazy write takes them all.
+#[derive(Debug, Clone, Default)]
+struct Confirmed(Arc<Mutex<Vec<u64>>>);
+
+/// The lazy write of them. Given up without having run, it forgets them, as any lazy write is forgotten.
+struct Confirming(Option<Confirmed>);
+
+impl Confirmed {
+    /// Takes one more. True when it is the first: then somebody has to write.
+    fn push(&self, id: u64) -> bool {
+        let mut ids = self.ids();
+        ids.push(id);
+        ids.len() == 1
+    }
+
+    fn take(&self) -> Vec<u64> {
+        std::mem::take(&mut *self.ids())
+    }
+
+    fn ids(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Confirming {
+    fn take(mut self) -> Vec<u64> {
+        self.0.take().map(|confirmed| confirmed.take()).unwrap_or_default()
+    }
+}
+
+impl Drop for Confirming {
+    fn drop(&mut self) {
+        if let Some(confirmed) = &self.0 {
+            confirmed.take();
+        }
+    }
 }
 
 impl Journal {
@@ -70,7 +109,14 @@ impl Journal {
                 }
             })
         })??;
-        let shared = Shared { ledger, clock, origin, queue: Mutex::new(queue), wake: Notify::new() };
+        let shared = Shared {
+            ledger,
+            clock,
+            origin,
+            queue: Mutex::new(queue),
+            wake: Notify::new(),
+            confirmed: Confirmed::default(),
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -123,7 +169,10 @@ impl Journal {
     pub fn confirm(&self, id: JobId) {
         let now = self.now();
         if self.queue().confirm(id.0, 0, now) {
-            self.shared.ledger.write_lazily(move |connection| rows::confirm(connection, id.0));
+            if self.shared.confirmed.push(id.0) {
+                let confirming = Confirming(Some(self.shared.confirmed.clone()));
+                self.shared.ledger.write_lazily(move |connection| rows::confirm(connection, &confirming.take()));
+            }
             self.shared.wake.notify_one();
         }
     }

@@ -32,8 +32,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -52,6 +52,8 @@ pub use partial::{Partial, SealedFile};
 const TEMPORARY: &str = ".part";
 /// The folder of the log, within the spool's.
 const LOG: &str = "log";
+/// How long it counts that there was room: asking is a system call, and all that come at once ask.
+const FRESH: Duration = Duration::from_millis(100);
 
 /// Names a file of a spool: 32 hexadecimal digits that rise with the time of its beginning.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -132,6 +134,8 @@ pub struct Spool {
     folder: Arc<Folder>,
     small: Option<Arc<Small>>,
     min_free: u64,
+    /// When there was room the last time somebody looked.
+    had_room: Arc<Mutex<Option<Instant>>>,
     /// Files begun later belong to this process: a sweep leaves them.
     opened: u64,
     /// Growing files that are synced at a time.
@@ -168,13 +172,14 @@ impl Spool {
         create(dir)?;
         let folder = Folder::open(dir)?;
         let (opened, turns) = (unix_ms(SystemTime::now()).unsigned_abs(), Semaphore::new(growing::SIDE_BY_SIDE));
-        Ok(Self { folder: Arc::new(folder), small: None, min_free: 0, opened, turns: Arc::new(turns) })
+        let (folder, turns, had_room) = (Arc::new(folder), Arc::new(turns), Arc::default());
+        Ok(Self { folder, small: None, min_free: 0, had_room, opened, turns })
     }
 
     /// The same spool, which takes nothing while the file system has less than so many bytes free.
     #[must_use]
     pub fn min_free(self, bytes: u64) -> Self {
-        Self { min_free: bytes, ..self }
+        Self { min_free: bytes, had_room: Arc::default(), ..self }
     }
 
     /// Begins a file.
@@ -186,12 +191,17 @@ impl Spool {
         Ok(Partial::new(self.clone(), FileId::new()))
     }
 
-    /// Whether there is room to take more.
+    /// Whether there is room to take more, or was a moment ago.
     ///
     /// # Errors
     /// [`Error::Full`] below the floor; [`Error::Unavailable`].
     pub fn has_room(&self) -> Result<(), Error> {
-        if self.min_free == 0 || self.free()? >= self.min_free { Ok(()) } else { Err(Error::Full) }
+        let mut had_room = self.had_room.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.min_free == 0 || had_room.is_some_and(|when| when.elapsed() < FRESH) {
+            return Ok(());
+        }
+        *had_room = (self.free()? >= self.min_free).then(Instant::now);
+        had_room.map(drop).ok_or(Error::Full)
     }
 
     /// Bytes that are free on the file system for who is not its owner.

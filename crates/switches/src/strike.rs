@@ -113,12 +113,16 @@ pub fn text(text: &str) -> Cow<'_, str> {
     }
     // Without patterns nobody could tell what is a secret; a test sees to it that they compile.
     let Ok(strikes) = &*STRIKES else { return MASK.into() };
-    if !strikes.any.is_match(text) {
-        return text.into();
-    }
-    strikes.each.iter().fold(Cow::Borrowed(text), |text, strike| match strike.replace_all(&text, struck) {
-        Cow::Borrowed(_) => text,
-        Cow::Owned(changed) => changed.into(),
+    let found = strikes.any.matches(text);
+    strikes.each.iter().enumerate().fold(Cow::Borrowed(text), |text, (number, strike)| {
+        // What a pattern fits was found out in one pass, and counts until something was struck: then another may fit.
+        if matches!(text, Cow::Borrowed(_)) && !found.matched(number) {
+            return text;
+        }
+        match strike.replace_all(&text, struck) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(changed) => changed.into(),
+        }
     })
 }
 

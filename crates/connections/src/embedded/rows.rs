@@ -8,7 +8,8 @@ use super::Change;
 use crate::{Claim, Cursor, Document, Draft, Error, ErrorKind, Order, Page, Query, Revision};
 
 pub(super) fn print(body: &Map<String, Value>) -> String {
-    Value::Object(body.clone()).to_string()
+    // Keys are texts: it cannot fail.
+    serde_json::to_string(body).unwrap_or_else(|_| Value::Object(body.clone()).to_string())
 }
 
 pub(super) fn parse_database(name: &str) -> Result<Database, Error> {

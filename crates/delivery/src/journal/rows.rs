@@ -101,12 +101,11 @@ pub(super) fn insert(
     Ok(())
 }
 
-pub(super) fn confirm(connection: &Connection, id: u64) -> rusqlite::Result<()> {
-    connection.prepare_cached("UPDATE jobs SET state = ?2 WHERE id = ?1 AND state = ?3")?.execute(params![
-        signed(id),
-        WAITING,
-        RESERVED
-    ])?;
+pub(super) fn confirm(connection: &Connection, ids: &[u64]) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached("UPDATE jobs SET state = ?2 WHERE id = ?1 AND state = ?3")?;
+    for &id in ids {
+        statement.execute(params![signed(id), WAITING, RESERVED])?;
+    }
     Ok(())
 }
 

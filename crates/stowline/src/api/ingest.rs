@@ -178,6 +178,11 @@ pub async fn cdr(app: Arc<App>, mut call: Call) -> Result<Reply, Fault> {
     Ok(Reply::ok(data))
 }
 
+/// What is set aside for a body of which so many bytes were announced: as much, but not on a stranger's word alone.
+fn room(announced: Option<u64>) -> usize {
+    announced.and_then(|length| usize::try_from(length).ok()).unwrap_or_default().min(64 << 10)
+}
+
 /// The whole body of a call record.
 async fn collect(call: &mut Call) -> Result<Vec<u8>, Fault> {
     let limit = ingest::LARGEST_RECORD;
@@ -187,7 +192,7 @@ async fn collect(call: &mut Call) -> Result<Vec<u8>, Fault> {
     if announced.is_some_and(|length| length > limit) {
         return Err(Error::TooLarge { limit }.into());
     }
-    let mut body = Vec::new();
+    let mut body = Vec::with_capacity(room(announced));
     while let Some(chunk) = stream.next().await {
         body.extend_from_slice(&chunk.map_err(|error| Error::Interrupted(error.to_string()))?);
         if body.len() as u64 > limit {

@@ -2,7 +2,7 @@
 //!
 //! One table, read from above: where two paths fit, the first one wins. Documentation, rights tests and the OpenAPI document are made from it.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use futures_util::future::BoxFuture;
 use http::Method;
@@ -368,29 +368,66 @@ pub const ROUTES: &[Route] = routes! {
 /// The parameters in a path, by name.
 pub(super) type Params = Vec<(&'static str, String)>;
 
+/// A segment of a route's path.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Fixed(&'static str),
+    /// A parameter of this name.
+    Named(&'static str),
+}
+
+/// A route, and its path taken apart.
+struct Line {
+    route: &'static Route,
+    parts: Vec<Part>,
+}
+
+/// The table by the number of segments: that alone rules most lines out.
+static BY_LENGTH: LazyLock<Vec<Vec<Line>>> = LazyLock::new(|| {
+    let mut by_length: Vec<Vec<Line>> = Vec::new();
+    for route in ROUTES {
+        let name = |part: &'static str| part.strip_prefix('{')?.strip_suffix('}');
+        let part = |part| name(part).map_or(Part::Fixed(part), Part::Named);
+        let parts: Vec<Part> = route.path.split('/').map(part).collect();
+        by_length.resize_with(by_length.len().max(parts.len() + 1), Vec::new);
+        by_length[parts.len()].push(Line { route, parts });
+    }
+    by_length
+});
+
 /// The route of a call. `account` alone is the account of the token.
 pub(super) fn find(call: &Call) -> Result<(&'static Route, Params), Fault> {
-    let segments: Vec<&str> = call.segments.iter().map(String::as_str).collect();
     let mut known_path = false;
-    for route in ROUTES {
-        let Some(params) = fit(route.path, &segments) else { continue };
+    for line in lines(&call.segments) {
         known_path = true;
-        if route.method == call.method {
-            return Ok((route, params));
+        if line.route.method == call.method {
+            return Ok((line.route, line.params(&call.segments)));
         }
     }
     Err(if known_path { Fault::method_not_allowed() } else { Fault::no_such_path() })
 }
 
-fn fit(path: &'static str, segments: &[&str]) -> Option<Params> {
-    let name = |part: &'static str| part.strip_prefix('{')?.strip_suffix('}');
-    let mut parts = path.split('/');
-    let fits = segments.iter().all(|segment| parts.next().is_some_and(|part| name(part).is_some() || part == *segment));
-    if !fits || parts.next().is_some() {
-        return None;
+/// Those that a path fits, in the order of the table.
+fn lines(segments: &[String]) -> impl Iterator<Item = &'static Line> {
+    BY_LENGTH.get(segments.len()).into_iter().flatten().filter(move |line| line.fits(segments))
+}
+
+impl Line {
+    fn fits(&self, segments: &[String]) -> bool {
+        let fits = |(part, segment): (&Part, &String)| match part {
+            Part::Fixed(word) => word == segment,
+            Part::Named(_) => true,
+        };
+        self.parts.iter().zip(segments).all(fits)
     }
-    let pairs = path.split('/').zip(segments);
-    Some(pairs.filter_map(|(part, segment)| Some((name(part)?, (*segment).to_owned()))).collect())
+
+    fn params(&self, segments: &[String]) -> Params {
+        let param = |(part, segment): (&Part, &String)| match part {
+            Part::Fixed(_) => None,
+            Part::Named(name) => Some((*name, segment.clone())),
+        };
+        self.parts.iter().zip(segments).filter_map(param).collect()
+    }
 }
 
 #[cfg(test)]
@@ -400,8 +437,8 @@ mod tests {
     #[test]
     fn a_fixed_segment_wins_over_a_parameter() {
         let first = |path: &str| {
-            let segments: Vec<&str> = path.split('/').collect();
-            ROUTES.iter().find(|route| route.method == Verb::Get && fit(route.path, &segments).is_some())
+            let segments: Vec<String> = path.split('/').map(str::to_owned).collect();
+            lines(&segments).map(|line| line.route).find(|route| route.method == Verb::Get)
         };
         assert_eq!(first("accounts/a/vmboxes/messages").unwrap().path, "accounts/{account}/vmboxes/messages");
         assert_eq!(first("accounts/a/vmboxes/b").unwrap().path, "accounts/{account}/vmboxes/{box}");

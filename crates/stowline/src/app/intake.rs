@@ -39,7 +39,9 @@ const MANY: usize = 100_000;
 /// Records that become documents side by side.
 const SIDE_BY_SIDE: usize = 256;
 /// While more come than become documents, so many times as long as it works it rests.
-const REST: u32 = 4;
+const REST: u32 = 9;
+/// Threads that write the log. Two keep the disk awake; of more, each writes less at a time, and every sync takes its share of the processor.
+const WRITERS: usize = 2;
 /// How long a reader waits at most.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between attempts while the store takes no documents.
@@ -93,7 +95,7 @@ impl Intake {
     /// # Errors
     /// When the log cannot be read.
     pub fn open(dir: &Path, keys: &Keys) -> Result<Self, Error> {
-        let (log, found) = AppendLog::open(dir).map_err(unavailable)?;
+        let (log, found) = AppendLog::open_with(dir, WRITERS).map_err(unavailable)?;
         let key = UnboundKey::new(&AES_256_GCM, &*keys.intake_key())
             .map_err(|_| Error::Internal { what: "making a key", source: None })?;
         let mut queue = Queue::default();
