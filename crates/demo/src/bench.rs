@@ -56,21 +56,30 @@ pub struct Outcome {
     pub missing: Vec<String>,
 }
 
+/// What of a benchmark can be run alone and is written down alone, in the order in which it runs: `handlers:s3`. All of it where nothing can.
+pub fn pieces(name: &str) -> Vec<String> {
+    match name {
+        "handlers" => handlers::PIECES.iter().map(|piece| format!("{name}:{piece}")).collect(),
+        whole => vec![whole.to_owned()],
+    }
+}
+
 impl Bench {
-    /// Runs one benchmark by name.
+    /// Runs one piece of a benchmark.
     ///
     /// # Errors
     /// The name is unknown, the machine lacks what is needed, or something answered what it should not have.
     pub async fn run(&self, name: &str) -> anyhow::Result<Outcome> {
-        let room = self.folder.join(name);
+        let room = self.folder.join(name.replace(':', "-"));
         if room.exists() {
             std::fs::remove_dir_all(&room).context("the folder of an earlier run")?;
         }
         std::fs::create_dir_all(&room)?;
-        let outcome = match name {
+        let (benchmark, piece) = name.split_once(':').unwrap_or((name, ""));
+        let outcome = match benchmark {
             "deposits" => deposits::run(self, &room).await,
             "delivery" => delivery::run(self, &room).await,
-            "handlers" => handlers::run(self, &room).await,
+            "handlers" => handlers::run(self, &room, piece).await,
             "memory" => memory::run(self, &room).await,
             "routes" => routes::run(self),
             "accounts" => accounts::run(self, &room).await,

@@ -53,43 +53,22 @@ pub async fn run(bench: &Bench, room: &Path) -> anyhow::Result<Outcome> {
     let beside = |unit: &str| format!("with {few} accounts, {} with plans, {unit}", few / ONE_IN);
     let mut memory = held.figure(of("memory with every plan asked for"), "MiB", beside("MiB"), None);
     memory.raw["kib_a_plan"] = json!((median(&held.large) - median(&idle.large)) * 1024.0 / (many / ONE_IN) as f64);
-    Ok(Outcome {
-        figures: vec![
-            Pairs::of(&started, |measured| measured.start).figure(
-                of("from the start of the program until it listens"),
-                "ms",
-                beside("ms"),
-                Some(BAR_START),
-            ),
-            idle.figure(of("memory after the start"), "MiB", beside("MiB"), Some(BAR_MEMORY)),
-            Pairs::of(&started, |measured| measured.cold).figure(
-                of("route of an account that nobody asked for before"),
-                "µs",
-                beside("µs"),
-                Some(BAR_ROUTE),
-            ),
-            Pairs::of(&changed, |measured| measured.warm).figure(
-                of("route with every plan in memory"),
-                "µs",
-                beside("µs"),
-                Some(BAR_ROUTE),
-            ),
-            memory,
-            Pairs::of(&changed, |measured| measured.change).figure(
-                of("PATCH of the system's document that reaches all"),
-                "ms",
-                beside("ms"),
-                Some(BAR_PATCH),
-            ),
-            Pairs::of(&changed, |measured| measured.after).figure(
-                of("route of an account right after it"),
-                "µs",
-                beside("µs"),
-                Some(BAR_ROUTE),
-            ),
-        ],
-        missing: Vec::new(),
-    })
+    let start = Pairs::of(&started, |measured| measured.start);
+    let cold = Pairs::of(&started, |measured| measured.cold);
+    let warm = Pairs::of(&changed, |measured| measured.warm);
+    let change = Pairs::of(&changed, |measured| measured.change);
+    let after = Pairs::of(&changed, |measured| measured.after);
+    let row = |pairs: &Pairs, what: &str, unit: &str, bar: f64| pairs.figure(of(what), unit, beside(unit), Some(bar));
+    let figures = vec![
+        row(&start, "from the start of the program until it listens", "ms", BAR_START),
+        row(&idle, "memory after the start", "MiB", BAR_MEMORY),
+        row(&cold, "route of an account that nobody asked for before", "µs", BAR_ROUTE),
+        row(&warm, "route with every plan in memory", "µs", BAR_ROUTE),
+        memory,
+        row(&change, "PATCH of the system's document that reaches all", "ms", BAR_PATCH),
+        row(&after, "route of an account right after it", "µs", BAR_ROUTE),
+    ];
+    Ok(Outcome { figures, missing: Vec::new() })
 }
 
 /// Measures the small platform and the large one in turns, after a round that counts for nothing.

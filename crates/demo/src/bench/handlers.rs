@@ -3,12 +3,16 @@
 //!
 //! Many files of 100 KB and a few of 64 MB. The handlers run in this process, in their layers and without queue: what a queue costs is
 //! the benchmark of delivery. Both sides work on as many files at once, and leave as many objects, which is looked after.
+//!
+//! Each handler is a piece of its own, and none may take long: one of these servers does in a second what another does in a minute, so how many
+//! small files there are is found out first, and no round begins once a load has had its time.
 
 mod peers;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use attachments::{Handler, Location, Payload, Pool, PutKey};
@@ -29,98 +33,144 @@ const BAR: f64 = 0.9;
 const FIRST_BYTE: f64 = 2.0;
 const MB: usize = 1_000_000;
 
-/// A load: so many files of a size, so many at once.
+/// How long the rounds of a load may take; whoever is slower has fewer of them, and one at least.
+const ENOUGH: Duration = Duration::from_secs(10);
+const ROUNDS: usize = 3;
+
+/// What can be run alone: each handler, and the first byte.
+pub(super) const PIECES: [&str; 9] = {
+    let [s3, azure, google_storage, filesystem, webdav, sftp, ftp, http] = peers::NAMES;
+    [s3, azure, google_storage, filesystem, webdav, sftp, ftp, http, READING]
+};
+const READING: &str = "reading";
+
+/// A load: at most so many files of a size, so many at once.
 struct Load {
     files: usize,
     size: usize,
     lanes: usize,
     unit: &'static str,
+    /// So many of them are put first, to see how many there can be.
+    trial: usize,
 }
 
 impl Load {
-    fn rate(&self, seconds: f64) -> f64 {
+    fn rate(&self, files: usize, seconds: f64) -> f64 {
         match self.unit {
-            "objects/s" => self.files as f64 / seconds,
-            _ => (self.files * self.size) as f64 / MB as f64 / seconds,
+            "objects/s" => files as f64 / seconds,
+            _ => (files * self.size) as f64 / MB as f64 / seconds,
         }
+    }
+
+    fn size(&self) -> String {
+        if self.size < MB { format!("{} KB", self.size / 1000) } else { format!("{} MB", self.size / MB) }
     }
 }
 
-/// Runs the benchmark.
+/// Runs one of the pieces.
 ///
 /// # Errors
 /// A server or rclone failed, or an object is not there.
-pub async fn run(bench: &Bench, room: &Path) -> anyhow::Result<Outcome> {
-    let rounds = if bench.quick { 1 } else { 3 };
+pub async fn run(bench: &Bench, room: &Path, piece: &str) -> anyhow::Result<Outcome> {
+    if piece == READING {
+        return Ok(Outcome { figures: vec![first_byte(bench, room).await?], missing: Vec::new() });
+    }
+    let name = peers::NAMES.into_iter().find(|name| *name == piece).with_context(|| format!("no handler {piece}"))?;
+    let (small, large) = ("objects/s", "MB/s");
     let loads = match bench.quick {
         true => [
-            Load { files: 40, size: MB / 10, lanes: 16, unit: "objects/s" },
-            Load { files: 2, size: 20 * MB, lanes: 2, unit: "MB/s" },
+            Load { files: 20, size: MB / 10, lanes: 16, unit: small, trial: 4 },
+            Load { files: 2, size: 20 * MB, lanes: 2, unit: large, trial: 0 },
         ],
         false => [
-            Load { files: 3_000, size: MB / 10, lanes: 16, unit: "objects/s" },
-            Load { files: 12, size: 64 * MB, lanes: 4, unit: "MB/s" },
+            Load { files: 1_000, size: MB / 10, lanes: 16, unit: small, trial: 100 },
+            Load { files: 4, size: 64 * MB, lanes: 4, unit: large, trial: 0 },
         ],
     };
-    let (mut figures, mut missing) = (Vec::new(), Vec::new());
-    let rclone = yardstick::Rclone::find();
-    if rclone.is_none() {
-        missing.push("handlers beside rclone: rclone is not installed and could not be".to_owned());
+    let none = |why: String| Outcome { figures: Vec::new(), missing: vec![why] };
+    if yardstick::Rclone::find().is_none() {
+        return Ok(none(format!("handler {name} beside rclone: rclone is not installed and could not be")));
     }
     if !WebdavServer::can_list() {
         yardstick::install("libnginx-mod-http-dav-ext");
     }
-    for name in peers::NAMES.iter().filter(|_| rclone.is_some()) {
-        for load in &loads {
-            let source = room.join("source");
-            let files = write(&source, load)?;
-            let Some(peer) = Peer::start(name, room)? else {
-                missing.push(format!("handler {name}: its server is not installed"));
-                break;
-            };
-            match compare(&peer, load, &source, &files, rounds).await {
-                Ok(figure) => figures.push(figure),
-                Err(error) => missing.push(format!("handler {name}: {error:#}")),
+    let Some(peer) = Peer::start(name, room)? else {
+        return Ok(none(format!("handler {name}: its server is not installed")));
+    };
+    let (mut figures, mut missing) = (Vec::new(), Vec::new());
+    for load in &loads {
+        let began = Instant::now();
+        match compare(&peer, load, room, if bench.quick { 1 } else { ROUNDS }).await {
+            Ok(figure) => {
+                let beside = figure.yardstick.as_ref().map_or(0.0, |(_, value)| *value);
+                let (ratio, took) = (figure.ratio.unwrap_or_default(), began.elapsed().as_secs_f64());
+                eprintln!("{}: {:.1} beside {beside:.1}, {ratio:.2}; took {took:.1} s", figure.what, figure.ours);
+                figures.push(figure);
             }
-            std::fs::remove_dir_all(&source)?;
+            Err(error) => missing.push(format!("handler {name}, files of {}: {error:#}", load.size())),
         }
     }
-    figures.push(first_byte(bench, room).await?);
     Ok(Outcome { figures, missing })
 }
 
-/// Makes the files of a load, none like another.
-fn write(source: &Path, load: &Load) -> anyhow::Result<Vec<PathBuf>> {
+/// A file that both sides put.
+struct File {
+    path: PathBuf,
+    sha256: [u8; 32],
+}
+
+/// Makes files of a load, none like another.
+fn write(source: &Path, load: &Load, numbers: Range<usize>) -> anyhow::Result<Vec<File>> {
     std::fs::create_dir_all(source)?;
     let mut bytes = sound(load.size);
     let mut files = Vec::new();
-    for number in 0..load.files {
+    for number in numbers {
         bytes[44..60].copy_from_slice(format!("{number:016x}").as_bytes());
         let path = source.join(format!("{number:06}.wav"));
         std::fs::write(&path, &bytes)?;
-        files.push(path);
+        files.push(File { path, sha256: Sha256::digest(&bytes).into() });
     }
     Ok(files)
 }
 
-async fn compare(peer: &Peer, load: &Load, source: &Path, files: &[PathBuf], rounds: usize) -> anyhow::Result<Figure> {
+async fn compare(peer: &Peer, load: &Load, room: &Path, rounds: usize) -> anyhow::Result<Figure> {
+    let source = room.join(format!("source-{}", load.size));
     let bar = progress(peer.name, rounds as u64 * 2);
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for round in 0..rounds {
+    let pair = async |round: &str, files: &[File]| -> anyhow::Result<(f64, f64)> {
         let folders = ["ours", "theirs"].map(|whose| format!("{whose}-{}-{round}", load.size));
         folders.iter().try_for_each(|folder| peer.prepare(folder))?;
-        let seconds = put_all(peer, load, files, &folders[0]).await?;
-        ours.push(load.rate(seconds));
+        settle(room)?;
+        let ours = put_all(peer, load, files, &folders[0]).await?;
         bar.inc(1);
-        let seconds = peer.copy(source, &folders[1], load.lanes)?;
-        theirs.push(load.rate(seconds));
+        settle(room)?;
+        let theirs = peer.copy(&source, &folders[1], load.lanes)?;
         bar.inc(1);
+        Ok((ours, theirs))
+    };
+    let mut files = write(&source, load, 0..load.trial.max(1))?;
+    let mut count = load.files;
+    if load.trial > 0 {
+        let (ours, theirs) = pair("trial", &files).await?;
+        let fitting = files.len() as f64 * ENOUGH.as_secs_f64() / ROUNDS as f64 / (ours + theirs);
+        // Whole hundreds, where there can be hundreds.
+        count = load.files.min((fitting as usize).next_multiple_of(load.trial));
+        bar.reset();
+    }
+    files.extend(write(&source, load, files.len()..count)?);
+    let (mut ours, mut theirs, began) = (Vec::new(), Vec::new(), Instant::now());
+    for round in 0..rounds {
+        if round > 0 && began.elapsed() > ENOUGH {
+            break;
+        }
+        let (seconds, others) = pair(&round.to_string(), &files).await?;
+        ours.push(load.rate(count, seconds));
+        theirs.push(load.rate(count, others));
     }
     bar.finish_and_clear();
+    std::fs::remove_dir_all(&source)?;
     let ratios: Vec<f64> = ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect();
-    let size = if load.size < MB { format!("{} KB", load.size / 1000) } else { format!("{} MB", load.size / MB) };
     Ok(Figure {
-        what: format!("handler {}: {} files of {size}, {} at once", peer.name, load.files, load.lanes),
+        what: format!("handler {}: {count} files of {}, {} at once", peer.name, load.size(), load.lanes.min(count)),
         unit: load.unit.to_owned(),
         ours: median(&ours),
         yardstick: Some((format!("{}, {}", peer.rival(), load.unit), median(&theirs))),
@@ -130,10 +180,17 @@ async fn compare(peer: &Peer, load: &Load, source: &Path, files: &[PathBuf], rou
     })
 }
 
+/// Waits until what was written before is on the disk: no side is to wait for what another left, the files themselves least of all.
+fn settle(room: &Path) -> anyhow::Result<()> {
+    rustix::fs::syncfs(std::fs::File::open(room)?).context("the disk of the benchmark")
+}
+
 /// Puts all files, each verified as well as its place lets the handler; the seconds that it took. Digests are known before, as they are in the
 /// spool.
-async fn put_all(peer: &Peer, load: &Load, files: &[PathBuf], folder: &str) -> anyhow::Result<f64> {
-    let payloads = payloads(files).await?;
+async fn put_all(peer: &Peer, load: &Load, files: &[File], folder: &str) -> anyhow::Result<f64> {
+    // Anew in each round: what was learned of one is not known in the next.
+    let payloads: Vec<_> =
+        files.iter().map(|file| Payload::file(file.path.clone(), "audio/wav", load.size as u64, file.sha256)).collect();
     let handler = Pool::new(peers::client()?).open(peer.name, &peer.settings)?;
     let started = Instant::now();
     let puts = payloads.into_iter().enumerate().map(|(number, payload)| {
@@ -142,19 +199,6 @@ async fn put_all(peer: &Peer, load: &Load, files: &[PathBuf], folder: &str) -> a
     });
     stream::iter(puts).buffer_unordered(load.lanes).try_collect::<Vec<()>>().await?;
     Ok(started.elapsed().as_secs_f64())
-}
-
-async fn payloads(files: &[PathBuf]) -> anyhow::Result<Vec<Payload>> {
-    let mut payloads = Vec::new();
-    for path in files {
-        let length = std::fs::metadata(path)?.len();
-        payloads.push(Payload::file(path.clone(), "audio/wav", length, sha256(path)?));
-    }
-    Ok(payloads)
-}
-
-fn sha256(path: &Path) -> anyhow::Result<[u8; 32]> {
-    Ok(Sha256::digest(std::fs::read(path)?).into())
 }
 
 async fn put(
@@ -198,7 +242,7 @@ async fn first_byte(bench: &Bench, room: &Path) -> anyhow::Result<Figure> {
     let (size, reads) = if bench.quick { (MB, 20) } else { (MB, 400) };
     let server = Server::start(bench, &room.join("reading")).await?;
     load::drive(server.address(), &server.template(size), 1, 0, 1, 201).await?;
-    server.delivered(std::time::Duration::from_millis(20), std::time::Duration::from_secs(60)).await?;
+    server.delivered(Duration::from_millis(20), Duration::from_secs(60)).await?;
     let listed = server.api.get(&server.messages()).await;
     let id = listed.data()[0]["media_id"].as_str().context("a message")?.to_owned();
     let through = format!("{}{}/{id}/raw", server.program.url(), server.messages());

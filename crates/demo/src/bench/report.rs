@@ -121,10 +121,11 @@ pub fn write(folder: &Path, entries: Map<String, Value>) -> anyhow::Result<()> {
 }
 
 fn page(all: &Map<String, Value>) -> String {
-    let known = super::NAMES.iter().filter_map(|name| all.get(*name).map(|entry| (*name, entry)));
-    let figures: Vec<&Value> = known.clone().filter_map(|(_, entry)| entry["figures"].as_array()).flatten().collect();
+    let pieces = super::NAMES.iter().flat_map(|name| super::pieces(name));
+    let known: Vec<_> = pieces.filter_map(|piece| all.get(&piece).map(|entry| (piece, entry))).collect();
+    let figures = known.iter().filter_map(|(_, entry)| entry["figures"].as_array()).flatten();
     let mut machines = String::new();
-    for (name, entry) in known {
+    for (name, entry) in &known {
         let machine = &entry["machine"];
         let _ = writeln!(
             machines,
@@ -165,7 +166,8 @@ over the rounds, ratios are medians of the rounds' ratios.
   azurite and fake-gcs-server (behind a proxy of ours), nginx, OpenSSH, pyftpdlib, a folder. rclone cannot write to a plain web server; there it is `curl --parallel`.
   Both sides make as sure of what they wrote: rclone compares lengths, and digests where the server tells them, so `webdav` and `ftp` run with `read_back` off (over
   plain connections it is on unless it is said); `http` reads back what it wrote, and so does curl. Our syncs of `filesystem` and `sftp` have a `sync` of the file
-  system after rclone beside them. Digests are known before, as they are of what was deposited. First bytes: a message of 1 MB read through the program,
+  system after rclone beside them. Digests are known before, as they are of what was deposited. How many small files there are is found out first, and a
+  load that has had ten seconds gets no further round: some of these servers are slow. First bytes: a message of 1 MB read through the program,
   and from the S3 server by a presigned URL, in turns, each on a connection that is kept.
 - **memory**: 64 connections upload 256 MiB each at the same time, then all are delivered. The peak is the kernel's (`VmHWM`), idle is two
   seconds after the start.

@@ -5,7 +5,7 @@ use clap::Parser;
 use serde_json::{Map, json};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
-use stowline_demo::bench::{Bench, NAMES, echo, machine, receiver, report};
+use stowline_demo::bench::{Bench, NAMES, echo, machine, pieces, receiver, report};
 use stowline_demo::binary;
 
 /// Measures deposits, delivery, handlers, memory, routes, ingest, call records, calls, tenants in trouble and a million accounts, each beside a yardstick in the same run, and writes docs/performance.md
@@ -13,7 +13,8 @@ use stowline_demo::binary;
 #[derive(Debug, Parser)]
 #[command(name = "cargo bench-all --")]
 struct Options {
-    /// Only this one: deposits, delivery, handlers, memory, routes, ingest, cdrs, calls, api, tenants or accounts (may be given several times)
+    /// Only this one: deposits, delivery, handlers, memory, routes, ingest, cdrs, calls, api, tenants or accounts (may be given several times);
+    /// of handlers one alone: handlers:s3, :azure, :google_storage, :filesystem, :webdav, :sftp, :ftp, :http or :reading
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Small and short, to see that everything works: prints the table and writes no file
@@ -65,8 +66,12 @@ fn main() -> ExitCode {
 
 /// True when every promise was kept.
 async fn run(options: Options) -> anyhow::Result<bool> {
-    let unknown = options.only.iter().find(|name| !NAMES.contains(&name.as_str()));
-    if let Some(unknown) = unknown {
+    let wanted = |name: &str, piece: &str| {
+        options.only.is_empty() || options.only.iter().any(|only| only == name || only == piece)
+    };
+    let all: Vec<_> = NAMES.iter().map(|name| (*name, pieces(name))).collect();
+    let known = |only: &str| all.iter().any(|(name, pieces)| *name == only || pieces.iter().any(|piece| piece == only));
+    if let Some(unknown) = options.only.iter().find(|only| !known(only)) {
         anyhow::bail!("there is no benchmark {unknown}; there are {}", NAMES.join(", "));
     }
     let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
@@ -88,18 +93,24 @@ async fn run(options: Options) -> anyhow::Result<bool> {
     let date = Command::new("date").args(["-u", "+%Y-%m-%d"]).output().context("the date")?;
     let date = String::from_utf8_lossy(&date.stdout).trim().to_owned();
 
-    let (mut entries, mut figures, mut missing) = (Map::new(), Vec::new(), Vec::new());
-    for name in NAMES.into_iter().filter(|name| options.only.is_empty() || options.only.iter().any(|only| only == name))
-    {
-        let outcome = bench.run(name).await.with_context(|| format!("in {name}"))?;
-        if !outcome.figures.is_empty() {
-            entries.insert(name.to_owned(), report::entry(&outcome.figures, &machine, &date));
+    let (mut rows, mut broken, mut missing) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, pieces) in &all {
+        for piece in pieces.iter().filter(|piece| wanted(name, piece)) {
+            let outcome = bench.run(piece).await.with_context(|| format!("in {piece}"))?;
+            missing.extend(outcome.missing);
+            if outcome.figures.is_empty() {
+                continue;
+            }
+            let entry = report::entry(&outcome.figures, &machine, &date);
+            rows.extend(entry["figures"].as_array().cloned().unwrap_or_default());
+            broken.extend(outcome.figures.into_iter().filter(|figure| figure.holds() == Some(false)));
+            // At once: what was measured stays when the rest is stopped.
+            if !options.quick {
+                report::write(&root.join("docs"), Map::from_iter([(piece.clone(), entry)]))?;
+            }
         }
-        figures.extend(outcome.figures);
-        missing.extend(outcome.missing);
     }
 
-    let rows: Vec<_> = entries.values().filter_map(|entry| entry["figures"].as_array()).flatten().cloned().collect();
     println!("\n{}", report::table(&rows));
     for line in &missing {
         println!("Not measured: {line}");
@@ -108,9 +119,7 @@ async fn run(options: Options) -> anyhow::Result<bool> {
         println!("A quick run: these are no measurements, and nothing was written.");
         return Ok(missing.is_empty());
     }
-    report::write(&root.join("docs"), entries)?;
     println!("Written: docs/performance.md, docs/performance.json");
-    let broken: Vec<_> = figures.iter().filter(|figure| figure.holds() == Some(false)).collect();
     for figure in &broken {
         println!("Promise not kept: {}", figure.what);
     }
