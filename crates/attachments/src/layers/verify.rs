@@ -17,8 +17,8 @@ use crate::location::Location;
 use crate::payload::{Payload, PutKey};
 use crate::receipt::Receipt;
 
-/// A wrong length is an error at once where the destination says it, else at the end of the stream, where a wrong content is one too.
-/// Of a part only the length can be checked.
+/// A wrong length is an error at once where the destination says it, else at the end of the stream. A wrong content is one in place of the last
+/// piece: whoever was promised a length would not wait for what comes after it. Of a part only the length can be checked.
 #[derive(Debug)]
 pub struct Verify {
     inner: Arc<dyn Handler>,
@@ -83,14 +83,14 @@ impl Check {
         if let Some((hash, _)) = &mut self.hash {
             hash.update(piece);
         }
-        Ok(())
+        if self.left == 0 { self.end() } else { Ok(()) }
     }
 
-    fn end(self) -> Result<(), Error> {
+    fn end(&mut self) -> Result<(), Error> {
         if self.left > 0 {
             return Err(mismatch("fewer bytes than were stored"));
         }
-        let Some((hash, expected)) = self.hash else {
+        let Some((hash, expected)) = self.hash.take() else {
             return Ok(());
         };
         match hex::encode(hash.finalize()) == expected {
@@ -122,10 +122,13 @@ fn checked(
 mod tests {
     use super::*;
 
-    async fn read(content: &[&'static str], length: u64, digest: Option<&str>) -> Result<Vec<u8>, ErrorKind> {
+    fn pieces(content: &[&'static str], length: u64, digest: Option<&str>) -> BoxStream<'static, Result<Bytes, Error>> {
         let pieces: Vec<_> = content.iter().map(|piece| Ok(Bytes::from_static(piece.as_bytes()))).collect();
-        let digest = digest.map(|of| hex::encode(Sha256::digest(of)));
-        let read: Result<Vec<Bytes>, Error> = checked(stream::iter(pieces).boxed(), length, digest).try_collect().await;
+        checked(stream::iter(pieces).boxed(), length, digest.map(|of| hex::encode(Sha256::digest(of))))
+    }
+
+    async fn read(content: &[&'static str], length: u64, digest: Option<&str>) -> Result<Vec<u8>, ErrorKind> {
+        let read: Result<Vec<Bytes>, Error> = pieces(content, length, digest).try_collect().await;
         read.map(|pieces| pieces.concat()).map_err(|error| error.kind())
     }
 
@@ -137,5 +140,9 @@ mod tests {
         for (content, length) in [(&["hello", "!"][..], 5), (&["hell"], 5), (&[], 5), (&["jello"], 5)] {
             assert_eq!(read(content, length, Some("hello")).await.unwrap_err(), ErrorKind::Mismatch, "{content:?}");
         }
+        // Who counts along hears of it too.
+        let mut other = pieces(&["je", "llo"], 5, Some("hello"));
+        assert_eq!(other.next().await.unwrap().unwrap(), "je");
+        assert_eq!(other.next().await.unwrap().unwrap_err().kind(), ErrorKind::Mismatch);
     }
 }

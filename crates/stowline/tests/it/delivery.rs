@@ -7,9 +7,7 @@ use super::fixture::{CONFIG, HANDLER, Platform, bucket, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_voicemail_reaches_the_bucket_and_is_read_back_from_it() {
-    let platform = Platform::start().await;
-    let (server, settings) = bucket();
-    platform.route_voicemail_to(settings).await;
+    let (platform, server) = Platform::with_bucket().await;
     let mailbox = platform.mailbox().await;
     let message = platform.voicemail(&mailbox).await;
     platform.until_delivered().await;
@@ -28,10 +26,26 @@ async fn a_voicemail_reaches_the_bucket_and_is_read_back_from_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn other_bytes_than_were_stored_never_come_to_a_good_end() {
+    let (platform, server) = Platform::with_bucket().await;
+    let mailbox = platform.mailbox().await;
+    let message = platform.voicemail(&mailbox).await;
+    platform.until_delivered().await;
+    let key = server.keys("recordings").remove(0);
+    server.plant("recordings", &key, &vec![7; VOICEMAIL_WAV.len()]);
+    let raw = format!("{}{mailbox}/messages/{message}/raw", platform.program.url());
+    let read = async || {
+        let asked = reqwest::Client::new().get(&raw).header("x-auth-token", platform.tenant.api.token().unwrap());
+        asked.send().await?.bytes().await
+    };
+    assert!(read().await.is_err(), "a length that is right is not all");
+    server.plant("recordings", &key, VOICEMAIL_WAV);
+    assert!(read().await.unwrap() == VOICEMAIL_WAV);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fault_11_an_outage_is_survived_by_waiting_and_seen_meanwhile() {
-    let platform = Platform::start().await;
-    let (server, settings) = bucket();
-    platform.route_voicemail_to(settings).await;
+    let (platform, server) = Platform::with_bucket().await;
     let mailbox = platform.mailbox().await;
     server.stop();
     let message = platform.voicemail(&mailbox).await;
@@ -97,9 +111,7 @@ async fn refusals_are_not_final_and_a_corrected_handler_is_tried_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_accepted_survives_a_kill() {
-    let mut platform = Platform::start().await;
-    let (server, settings) = bucket();
-    platform.route_voicemail_to(settings).await;
+    let (mut platform, server) = Platform::with_bucket().await;
     let mailbox = platform.mailbox().await;
     server.stop();
     let mut accepted = Vec::new();
@@ -121,9 +133,7 @@ async fn what_was_accepted_survives_a_kill() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removed_handler_still_gets_what_was_meant_for_it_and_gives_what_it_has() {
-    let platform = Platform::start().await;
-    let (server, settings) = bucket();
-    platform.route_voicemail_to(settings).await;
+    let (platform, server) = Platform::with_bucket().await;
     let mailbox = platform.mailbox().await;
     let early = platform.voicemail(&mailbox).await;
     platform.until_delivered().await;
@@ -156,9 +166,7 @@ async fn a_removed_handler_still_gets_what_was_meant_for_it_and_gives_what_it_ha
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reroute_sends_what_waits_by_todays_plan() {
-    let platform = Platform::start().await;
-    let (old, settings) = bucket();
-    platform.route_voicemail_to(settings).await;
+    let (platform, old) = Platform::with_bucket().await;
     let mailbox = platform.mailbox().await;
     old.stop();
     let message = platform.voicemail(&mailbox).await;
@@ -189,9 +197,7 @@ async fn reroute_sends_what_waits_by_todays_plan() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_13_a_mirror_is_read_from_either_side() {
-    let platform = Platform::start().await;
-    let (server, settings) = bucket();
-    platform.route_voicemail_to(settings).await;
+    let (platform, server) = Platform::with_bucket().await;
     let stub = json!({"data": {"plan": {"modb": {"types": {"mailbox_message": {"attachments": {"stub": true}}}}}}});
     platform.tenant.api.patch(&platform.storage(), &stub).await.expect_status(200);
     let mailbox = platform.mailbox().await;

@@ -47,6 +47,14 @@ impl Platform {
         Self { program, master, tenant }
     }
 
+    /// One whose tenant's voicemail goes to a bucket.
+    pub async fn with_bucket() -> (Self, S3Server) {
+        let platform = Self::start().await;
+        let (server, settings) = bucket();
+        platform.route_voicemail_to(settings).await;
+        (platform, server)
+    }
+
     /// The tenant's storage path.
     pub fn storage(&self) -> String {
         format!("/v2/accounts/{}/storage", self.tenant.id)
