@@ -107,6 +107,36 @@ impl Payload {
         }
     }
 
+    /// Gives the bytes to `take`, in pieces of bounded size in one buffer, for who blocks anyway. The first failure of either side ends it.
+    pub(crate) fn each<E>(
+        &self,
+        unreadable: impl Fn(io::Error) -> E,
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let watch = |count: usize| self.watch.iter().for_each(|watch| watch(count as u64));
+        match &self.source {
+            Source::Bytes(bytes) => {
+                take(bytes)?;
+                watch(bytes.len());
+            }
+            Source::File(path) => {
+                let mut file = File::open(path).map_err(&unreadable)?.take(self.length);
+                let mut buffer = vec![0; usize::try_from(PIECE.min(self.length)).unwrap_or_default()];
+                let mut left = self.length;
+                while left > 0 {
+                    let count = file.read(&mut buffer).map_err(&unreadable)?;
+                    if count == 0 {
+                        return Err(unreadable(too_short()));
+                    }
+                    take(&buffer[..count])?;
+                    watch(count);
+                    left -= count as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// MD5 of the bytes, for destinations that confirm by it. They are read for it, once.
     pub(crate) async fn md5(&self) -> io::Result<[u8; 16]> {
         if let Some(md5) = self.md5.get() {
@@ -130,13 +160,16 @@ impl Payload {
     pub(crate) async fn read(&self) -> io::Result<Bytes> {
         let bytes = match &self.source {
             Source::Bytes(bytes) => bytes.clone(),
-            Source::File(path) => match cached(path, self.length) {
-                Some(bytes) => bytes,
-                None => {
-                    let (path, length) = (path.clone(), self.length);
-                    blocking(move || Ok(read(&mut File::open(path)?, length)?.1)).await?
+            Source::File(path) => {
+                let open = cached::open(path);
+                match open.as_ref().and_then(|file| cached::read(file, 0, self.length)) {
+                    Some(bytes) => bytes,
+                    None => {
+                        let (path, length) = (path.clone(), self.length);
+                        blocking(move || Ok(read_from(open, &path, 0, length)?.1)).await?
+                    }
                 }
-            },
+            }
         };
         if let Some(watch) = &self.watch {
             watch(bytes.len() as u64);
@@ -160,48 +193,65 @@ fn pieces(path: Arc<Path>, range: Range<u64>) -> BoxStream<'static, io::Result<B
                 return Ok(None);
             }
             let count = PIECE.min(left.end - left.start);
-            let (file, piece) = blocking(move || {
-                let mut file = match open {
-                    Some(file) => file,
-                    None => {
-                        let mut file = File::open(path)?;
-                        file.seek(SeekFrom::Start(left.start))?;
-                        file
-                    }
-                };
-                let (_, piece) = read(&mut file, count)?;
-                Ok((file, piece))
-            })
-            .await?;
+            let open = open.or_else(|| cached::open(&path));
+            let known = open.as_ref().and_then(|file| cached::read(file, left.start, count));
+            let (file, piece) = match (open, known) {
+                (Some(file), Some(piece)) => (file, piece),
+                (open, _) => blocking(move || read_from(open, &path, left.start, count)).await?,
+            };
             Ok(Some((piece, (Some(file), left.start + count..left.end))))
         }
     })
     .boxed()
 }
 
-/// The bytes of a small file where the system has all of it in memory, so that nothing waits for a disk and no other thread is needed: what was
-/// just deposited is. `None` says that it must be read in the ordinary way, whatever the reason.
+/// What of a file the system has in memory, so that nothing waits for a disk and no other thread is needed: what was just deposited is, and what was
+/// read ahead. `None` says that it must be opened or read in the ordinary way, whatever the reason.
 #[cfg(target_os = "linux")]
-fn cached(path: &Path, length: u64) -> Option<Bytes> {
+mod cached {
+    use std::fs::File;
+    use std::path::Path;
+
+    use bytes::Bytes;
     use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
     use rustix::io::{ReadWriteFlags, preadv2};
 
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let file = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok()?;
-    let mut buffer = vec![0; usize::try_from(length).ok()?];
-    let found = preadv2(&file, &mut [io::IoSliceMut::new(&mut buffer)], 0, ReadWriteFlags::NOWAIT).ok()?;
-    (found == buffer.len()).then(|| buffer.into())
+    pub(super) fn open(path: &Path) -> Option<File> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok().map(File::from)
+    }
+
+    /// All of so many bytes from an offset.
+    pub(super) fn read(file: &File, at: u64, count: u64) -> Option<Bytes> {
+        let mut buffer = vec![0; usize::try_from(count).ok()?];
+        let found = preadv2(file, &mut [std::io::IoSliceMut::new(&mut buffer)], at, ReadWriteFlags::NOWAIT).ok()?;
+        (found == buffer.len()).then(|| buffer.into())
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn cached(_: &Path, _: u64) -> Option<Bytes> {
-    None
+mod cached {
+    use std::fs::File;
+    use std::path::Path;
+
+    use bytes::Bytes;
+
+    pub(super) fn open(_: &Path) -> Option<File> {
+        None
+    }
+
+    pub(super) fn read(_: &File, _: u64, _: u64) -> Option<Bytes> {
+        None
+    }
 }
 
-fn read(file: &mut File, count: u64) -> io::Result<(usize, Bytes)> {
+/// All of so many bytes from an offset of a file, which is opened where it is not open yet.
+fn read_from(open: Option<File>, path: &Path, at: u64, count: u64) -> io::Result<(File, Bytes)> {
+    let mut file = open.map_or_else(|| File::open(path), Ok)?;
+    file.seek(SeekFrom::Start(at))?;
     let mut buffer = Vec::with_capacity(usize::try_from(count).map_err(|_| io::ErrorKind::OutOfMemory)?);
-    let found = file.take(count).read_to_end(&mut buffer)?;
-    if found as u64 == count { Ok((found, buffer.into())) } else { Err(too_short()) }
+    let found = (&file).take(count).read_to_end(&mut buffer)?;
+    if found as u64 == count { Ok((file, buffer.into())) } else { Err(too_short()) }
 }
 
 fn too_short() -> io::Error {
@@ -236,6 +286,13 @@ mod tests {
             assert_eq!(collect(payload, Some(5..5)).await.unwrap(), b"");
             assert_eq!(payload.read().await.unwrap(), content);
             assert_eq!(payload.md5().await.unwrap()[..], Md5::digest(&content)[..]);
+            let mut each = Vec::new();
+            let take = |piece: &[u8]| {
+                each.extend_from_slice(piece);
+                Ok(())
+            };
+            payload.each(|error| error, take).unwrap();
+            assert_eq!(each, content);
         }
     }
 
@@ -244,11 +301,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("payload");
         std::fs::write(&path, b"abc").unwrap();
-        assert!(cached(&path, 3).is_none_or(|bytes| bytes == b"abc"[..]));
-        assert!(cached(&path, 2).is_none_or(|bytes| bytes == b"ab"[..]));
-        assert_eq!(cached(&path, 4), None);
-        assert_eq!(cached(&folder.path().join("absent"), 0), None);
-        assert_eq!(read(&mut File::open(&path).unwrap(), 3).unwrap().1, b"abc"[..]);
+        assert!(cached::open(&folder.path().join("absent")).is_none());
+        let file = File::open(&path).unwrap();
+        assert!(cached::read(&file, 0, 3).is_none_or(|bytes| bytes == b"abc"[..]));
+        assert!(cached::read(&file, 1, 1).is_none_or(|bytes| bytes == b"b"[..]));
+        assert_eq!(cached::read(&file, 0, 4), None);
+        assert_eq!(cached::read(&file, 3, 1), None);
+        for open in [None, Some(file)] {
+            assert_eq!(read_from(open, &path, 1, 2).unwrap().1, b"bc"[..]);
+        }
     }
 
     #[tokio::test]
@@ -259,6 +320,7 @@ mod tests {
         let payload = Payload::file(&path, "text/plain", 5, [0; 32]);
         assert_eq!(collect(&payload, None).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(payload.read().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(payload.each(|error| error, |_| Ok(())).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         std::fs::remove_file(&path).unwrap();
         assert_eq!(collect(&payload, None).await.unwrap_err().kind(), io::ErrorKind::NotFound);
     }

@@ -1,5 +1,5 @@
-//! Uploads that go in pieces, in a session of the destination's. When the way breaks in the middle, the session is asked how far it got and
-//! goes on from there, as long as it gets further each time.
+//! Uploads in a session of the destination's, in pieces or in one. When the way breaks in the middle, or the destination cannot go on for the moment, the
+//! session is asked how far it got and goes on from there, as long as it gets further each time.
 
 use std::ops::Range;
 
@@ -32,13 +32,15 @@ pub(crate) trait Session: Sync {
 pub(crate) async fn send<S: Session>(session: &S, length: u64, size: u64) -> Result<S::Stored, Error> {
     let mut at = 0;
     loop {
-        let next = match session.piece(at..length.min(at + size)).await {
-            Err(error) if error.kind() == ErrorKind::Interrupted => match session.progress().await {
-                // Further than before: what was broken was the way, and it goes on.
-                Ok(At::Byte(reached)) if reached > at => At::Byte(reached),
-                Ok(done @ At::Done(_)) => done,
-                _ => return Err(error),
-            },
+        let next = match session.piece(at..length.min(at.saturating_add(size))).await {
+            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Unavailable) => {
+                match session.progress().await {
+                    // Further than before: what was broken was the way, and it goes on.
+                    Ok(At::Byte(reached)) if reached > at => At::Byte(reached),
+                    Ok(done @ At::Done(_)) => done,
+                    _ => return Err(error),
+                }
+            }
             sent => sent?,
         };
         match next {
@@ -79,8 +81,16 @@ mod tests {
     }
 
     async fn run(progress: u64, answers: Vec<Result<At<()>, ErrorKind>>) -> (Vec<(u64, u64)>, Option<ErrorKind>) {
+        run_in(10, progress, answers).await
+    }
+
+    async fn run_in(
+        size: u64,
+        progress: u64,
+        answers: Vec<Result<At<()>, ErrorKind>>,
+    ) -> (Vec<(u64, u64)>, Option<ErrorKind>) {
         let session = Scripted { answers: Mutex::new(answers), progress, sent: Mutex::default() };
-        let failed = send(&session, 25, 10).await.err().map(|error| error.kind());
+        let failed = send(&session, 25, size).await.err().map(|error| error.kind());
         (session.sent.into_inner().unwrap(), failed)
     }
 
@@ -90,6 +100,8 @@ mod tests {
         assert_eq!(run(0, all).await, (vec![(0, 10), (10, 20), (20, 25)], None));
         let broken = vec![Err(ErrorKind::Interrupted), Ok(At::Byte(14)), Ok(At::Byte(24)), Ok(At::Done(()))];
         assert_eq!(run(4, broken).await, (vec![(0, 10), (4, 14), (14, 24), (24, 25)], None));
+        let whole = vec![Err(ErrorKind::Unavailable), Ok(At::Done(()))];
+        assert_eq!(run_in(25, 14, whole).await, (vec![(0, 25), (14, 25)], None));
     }
 
     #[tokio::test]

@@ -25,6 +25,11 @@ pub enum Fault {
         /// Bytes of the body that are read before the reset.
         after: usize,
     },
+    /// The connection is reset after this many bytes of the request's body; what arrived is dealt with as if it were all.
+    KeepPart {
+        /// Bytes of the body that arrive.
+        after: usize,
+    },
     /// The request is carried out, then the connection is reset instead of an answer.
     LoseAnswer,
     /// The request is carried out; its answer's body ends after this many bytes although more were promised.

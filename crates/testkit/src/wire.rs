@@ -303,14 +303,13 @@ async fn answer(
         }
         Fault::Reset => reset(socket),
         Fault::ResetDuringUpload { after } => {
-            let mut body = request.into_body().into_data_stream();
-            let mut read = 0;
-            while read < after {
-                match body.next().await {
-                    Some(Ok(bytes)) => read += bytes.len(),
-                    _ => break,
-                }
-            }
+            beginning(request.into_body(), after).await;
+            reset(socket)
+        }
+        Fault::KeepPart { after } => {
+            let (head, body) = request.into_parts();
+            let part = Body::from(beginning(body, after).await);
+            drain(answerer(Request::from_parts(head, part)).await?.into_body()).await;
             reset(socket)
         }
         Fault::LoseAnswer => {
@@ -327,6 +326,19 @@ async fn answer(
             std::future::pending().await
         }
     }
+}
+
+/// The first so many bytes of a body, or those that come.
+async fn beginning(body: Body, count: usize) -> Vec<u8> {
+    let (mut body, mut read) = (body.into_data_stream(), Vec::new());
+    while read.len() < count {
+        match body.next().await {
+            Some(Ok(bytes)) => read.extend_from_slice(&bytes),
+            _ => break,
+        }
+    }
+    read.truncate(count);
+    read
 }
 
 fn reset(socket: &socket2::Socket) -> Result<Response<Body>, Error> {

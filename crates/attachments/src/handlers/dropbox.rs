@@ -30,8 +30,8 @@ const API: &str = "https://api.dropboxapi.com";
 const CONTENT: &str = "https://content.dropboxapi.com";
 const ARGUMENTS: HeaderName = HeaderName::from_static("dropbox-api-arg");
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
-/// What is larger goes in pieces, each of this size.
-const PIECE: u64 = 8 << 20;
+/// What is larger goes in pieces, each of this size: a third of what one request may have, since each waits for the answer to the one before.
+const PIECE: u64 = 48 << 20;
 /// What Dropbox's digest is made of.
 const BLOCK: usize = 4 << 20;
 

@@ -7,14 +7,13 @@
 //! leads out of the allowed folder is refused.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::{Map, Value};
-use tokio::io::AsyncWriteExt;
 
 use crate::Handler;
 use crate::body::{Body, ByteRange};
@@ -60,28 +59,15 @@ struct Folder {
 impl Handler for Filesystem {
     async fn put(&self, location: &Location, payload: &Payload, _: &PutKey) -> Result<Receipt, Error> {
         let place = Place::of(location)?;
-        let receipt = |assurance| Receipt::of("filesystem", self.0.identity(), location, payload, assurance);
-        let folder = self.0.clone();
-        let (to, made) = (place.clone(), place.folders.clone());
-        let parent = blocking(move || folder.make(Operation::Put, &made)).await?;
-        let (path, unfinished) = (parent.join(&to.name), parent.join(name_of(&to.unfinished(payload))));
-        if self.0.holds(&path, payload).await? {
-            return Ok(receipt(Assurance::ReadBack));
-        }
-        match self.write(&unfinished, &path, payload).await {
-            Ok(true) => Ok(receipt(Assurance::Length)),
-            Ok(false) => {
-                let _ = tokio::fs::remove_file(&unfinished).await;
-                match self.0.holds(&path, payload).await? {
-                    true => Ok(receipt(Assurance::ReadBack)),
-                    false => Err(unfinished::taken()),
-                }
-            }
-            Err(error) => {
-                let _ = tokio::fs::remove_file(&unfinished).await;
-                Err(error)
-            }
-        }
+        // Who stops waiting for it ends it: the other thread holds no more than a look at this.
+        let waiting = Arc::new(());
+        let put = Put { folder: self.0.clone(), place, payload: payload.clone(), waiting: Arc::downgrade(&waiting) };
+        let assurance = match blocking(move || put.run()).await? {
+            Stored::Now => Assurance::Length,
+            Stored::Before(path) => self.0.compare(&path, payload).await?,
+        };
+        drop(waiting);
+        Ok(Receipt::of("filesystem", self.0.identity(), location, payload, assurance))
     }
 
     async fn fetch(&self, receipt: &Receipt, range: Option<ByteRange>, _: &Value) -> Result<Body, Error> {
@@ -114,23 +100,52 @@ impl Handler for Filesystem {
     }
 }
 
-impl Filesystem {
-    /// Writes the payload under its temporary name, syncs it and gives it its name. False when the name is taken.
-    async fn write(&self, unfinished: &Path, path: &Path, payload: &Payload) -> Result<bool, Error> {
-        let failed = self.0.failed(Operation::Put);
-        // Not cut to nothing first: another attempt may be writing the same bytes to it.
-        let file = tokio::fs::OpenOptions::new().write(true).create(true).truncate(false).open(unfinished).await;
-        let mut file = file.map_err(&failed)?;
-        let mut pieces = payload.open(None);
-        while let Some(piece) = pieces.try_next().await.map_err(unfinished::unreadable)? {
-            file.write_all(&piece).await.map_err(&failed)?;
+/// A put, on a thread that may block: all of it in one go, since it waits for nothing but the disk.
+struct Put {
+    folder: Arc<Folder>,
+    place: Place,
+    payload: Payload,
+    waiting: Weak<()>,
+}
+
+/// Since when the payload, or something of its length, has had its name.
+enum Stored {
+    Now,
+    Before(PathBuf),
+}
+
+impl Put {
+    fn run(&self) -> Result<Stored, Error> {
+        let parent = self.folder.make(Operation::Put, &self.place.folders)?;
+        let (path, unfinished) =
+            (parent.join(&self.place.name), parent.join(name_of(&self.place.unfinished(&self.payload))));
+        match fs::symlink_metadata(&path) {
+            Err(error) if is_absence(&error) => {}
+            Err(error) => return Err(self.folder.failed(Operation::Put)(error)),
+            Ok(_) => return Ok(Stored::Before(path)),
         }
-        file.flush().await.map_err(&failed)?;
-        file.sync_all().await.map_err(&failed)?;
-        drop(file);
-        let (unfinished, path, length) = (unfinished.to_owned(), path.to_owned(), payload.length);
-        let folder = self.0.clone();
-        blocking(move || folder.finish(&unfinished, &path, length)).await
+        let written =
+            self.write(&unfinished).and_then(|()| self.folder.finish(&unfinished, &path, self.payload.length));
+        match written {
+            Ok(true) => Ok(Stored::Now),
+            other => {
+                let _ = fs::remove_file(&unfinished);
+                other.map(|_| Stored::Before(path))
+            }
+        }
+    }
+
+    /// Writes the payload under its temporary name and syncs it.
+    fn write(&self, unfinished: &Path) -> Result<(), Error> {
+        let failed = self.folder.failed(Operation::Put);
+        // Not cut to nothing first: another attempt may be writing the same bytes to it.
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(unfinished);
+        let mut file = file.map_err(&failed)?;
+        self.payload.each(unfinished::unreadable, |piece| match self.waiting.strong_count() {
+            0 => Err(Error::new(Operation::Put, ErrorKind::Interrupted, "nobody waits for it any more")),
+            _ => file.write_all(piece).map_err(&failed),
+        })?;
+        file.sync_all().map_err(&failed)
     }
 }
 
@@ -198,19 +213,19 @@ impl Folder {
         }
     }
 
-    /// Whether the payload is there already. Something else there is a conflict.
-    async fn holds(&self, path: &Path, payload: &Payload) -> Result<bool, Error> {
-        match tokio::fs::symlink_metadata(path).await {
-            Err(error) if is_absence(&error) => Ok(false),
-            Err(error) => Err(self.failed(Operation::Put)(error)),
-            Ok(about) if !about.is_file() || about.len() != payload.length => Err(unfinished::taken()),
-            Ok(about) => {
-                let stream = self.read(path, about.len()).open(None).map_err(self.failed(Operation::Put));
-                match unfinished::is(payload, stream.boxed()).await? {
-                    true => Ok(true),
-                    false => Err(unfinished::taken()),
-                }
-            }
+    /// That what has the name already is the payload. Something else there is a conflict.
+    async fn compare(&self, path: &Path, payload: &Payload) -> Result<Assurance, Error> {
+        let about = match tokio::fs::symlink_metadata(path).await {
+            Err(error) if is_absence(&error) => return Err(unfinished::taken()),
+            about => about.map_err(self.failed(Operation::Put))?,
+        };
+        if !about.is_file() || about.len() != payload.length {
+            return Err(unfinished::taken());
+        }
+        let stream = self.read(path, about.len()).open(None).map_err(self.failed(Operation::Put));
+        match unfinished::is(payload, stream.boxed()).await? {
+            true => Ok(Assurance::ReadBack),
+            false => Err(unfinished::taken()),
         }
     }
 

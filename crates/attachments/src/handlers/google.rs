@@ -1,6 +1,7 @@
-//! What the two Google handlers share: how a refusal is read, and uploads that go in pieces.
+//! What the two Google handlers share: how a refusal is read, and uploads in a session.
 //!
-//! An upload in pieces is a session with an address of its own. The address is a credential by itself and is in no error.
+//! A session has an address of its own, which is a credential by itself and is in no error. All bytes go there in one request, so that none waits
+//! for the answer to those before it; where the way breaks in the middle, the rest goes in another.
 
 use std::ops::Range;
 
@@ -17,10 +18,8 @@ use crate::error::{Error, ErrorKind, Operation};
 use crate::payload::Payload;
 use crate::pieces::{self, At};
 
-/// What is larger goes in pieces.
+/// What is larger goes in a session, which can go on where it broke.
 pub(super) const THRESHOLD: u64 = 8 << 20;
-/// The size of a piece: a multiple of 256 KiB.
-const PIECE: u64 = 8 << 20;
 
 /// A refusal in Google's words.
 pub(super) fn refused(refusal: &Refusal) -> Error {
@@ -82,8 +81,8 @@ pub(super) fn content_type(payload: &Payload) -> &str {
     if fits { text } else { "application/octet-stream" }
 }
 
-/// Sends a payload in pieces, in a session that `begin` (a POST, with the JSON of what it is) opens; the last answer.
-pub(super) async fn in_pieces(
+/// Sends a payload in a session that `begin` (a POST, with the JSON of what it is) opens; the last answer.
+pub(super) async fn in_session(
     bearer: &Bearer,
     payload: &Payload,
     begin: &(dyn Fn() -> Request + Send + Sync),
@@ -93,7 +92,7 @@ pub(super) async fn in_pieces(
     let url = url.ok_or_else(|| Error::new(Operation::Put, ErrorKind::Rejected, "a session without an address"))?;
     let session = Session { bearer, payload, url, shown: opened.url.clone() };
     opened.pass().await;
-    pieces::send(&session, payload.length, PIECE).await
+    pieces::send(&session, payload.length, payload.length).await
 }
 
 struct Session<'a> {

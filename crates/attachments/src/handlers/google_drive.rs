@@ -264,7 +264,7 @@ impl Drive {
         if payload.length > google::THRESHOLD {
             let url = self.url(path, &[("uploadType", "resumable"), ("fields", FIELDS)])?;
             let begin = || with_json(method.clone(), &url, about);
-            return google::in_pieces(&self.bearer, payload, &begin).await?.json().await;
+            return google::in_session(&self.bearer, payload, &begin).await?.json().await;
         }
         let url = self.url(path, &[("uploadType", "multipart"), ("fields", FIELDS)])?;
         let request = || {

@@ -2,7 +2,7 @@
 //!
 //! A put creates and never replaces (`ifGenerationMatch=0`). When the name is taken already, what lies there is compared with the payload:
 //! the same is the success of an earlier attempt, anything else is a conflict. The service is told the payload's MD5 and refuses other
-//! bytes; it repeats the digest of what it has stored. A large payload goes in pieces ([`google`](super::google)).
+//! bytes; it repeats the digest of what it has stored. A large payload goes in a session ([`google`](super::google)).
 //!
 //! Who lets us in: a service account's key file in the settings, or a consent that is kept elsewhere and named by its id.
 
@@ -199,7 +199,7 @@ impl GoogleStorage {
                 request.body = outbound::Body::Bytes(about.to_string().into());
                 request
             };
-            return google::in_pieces(&self.bearer, payload, &begin).await?.json().await;
+            return google::in_session(&self.bearer, payload, &begin).await?.json().await;
         }
         let url = self.bucket.upload("multipart", name)?;
         let request = || {

@@ -30,7 +30,7 @@ async fn a_shared_access_signature_stands_for_the_key() {
     settings.remove("key");
     settings.insert("sas_token".into(), format!("?{}", azure.server.sas("rwdlac")).into());
     let handler = pool().open("azure", &settings).unwrap();
-    for length in [100, 17 << 20] {
+    for length in [100, 17 << 20, 101 << 20] {
         let bytes = noise(length);
         let receipt = put(handler.as_ref(), &format!("d{length}"), &bytes).await.unwrap();
         assert_eq!(receipt.assurance, Assurance::Checksum);
@@ -61,7 +61,7 @@ async fn a_missing_container_is_not_found() {
 #[tokio::test]
 async fn a_large_payload_goes_in_blocks_once() {
     let Some(azure) = Azure::start() else { return };
-    let bytes = noise(20 << 20);
+    let bytes = noise(101 << 20);
     azure.server.faults().rule(|seen| {
         let last = seen.query.ends_with(&format!("blockid={}%3D", "MDAwMDAwMDI"));
         last.then(Fault::unavailable)
@@ -76,7 +76,7 @@ async fn a_large_payload_goes_in_blocks_once() {
     let before = azure.server.faults().seen().len();
     put(handler.as_ref(), "d1", &bytes).await.unwrap();
     assert_eq!(azure.server.faults().seen().len(), before + 1);
-    assert_eq!(put(handler.as_ref(), "d1", &noise((20 << 20) + 1)).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(put(handler.as_ref(), "d1", &noise((101 << 20) + 1)).await.unwrap_err().kind(), ErrorKind::Conflict);
     // It was put together, and nobody heard of it.
     azure.server.faults().rule(|seen| seen.query.starts_with("comp=blocklist").then_some(Fault::LoseAnswer));
     put(handler.as_ref(), "d2", &bytes).await.unwrap();

@@ -107,15 +107,14 @@ async fn a_folder_that_went_is_made_again_by_the_next_attempt() {
 
 #[tokio::test]
 async fn a_large_payload_goes_in_pieces_and_goes_on_where_it_broke() {
-    let bytes = noise(20 << 20);
-    // Of each: what a session's pieces look like, and how many there are.
-    let fixtures: [(Box<dyn Fixture>, &'static str); 3] = [
-        (Box::new(google()), "upload_id="),
-        (Box::new(dropbox()), "append_v2"),
-        (Box::new(onedrive()), "/elsewhere/session/"),
+    // Of each: what is large, and what a session's pieces look like.
+    let fixtures: [(Box<dyn Fixture>, usize, &'static str); 3] = [
+        (Box::new(google()), 20 << 20, "upload_id="),
+        (Box::new(dropbox()), 50 << 20, "append_v2"),
+        (Box::new(onedrive()), 20 << 20, "/elsewhere/session/"),
     ];
-    for (fixture, sign) in fixtures {
-        let name = fixture.name();
+    for (fixture, length, sign) in fixtures {
+        let (name, bytes) = (fixture.name(), noise(length));
         let faults = fixture.faults().unwrap();
         let lost = std::sync::atomic::AtomicBool::new(false);
         faults.rule(move |seen| {
@@ -130,7 +129,7 @@ async fn a_large_payload_goes_in_pieces_and_goes_on_where_it_broke() {
             .iter()
             .filter_map(|seen| seen.headers.get("content-length")?.to_str().ok()?.parse::<u64>().ok())
             .sum();
-        assert!(sent < (20 << 20) + (64 << 10), "{name}: no piece is sent twice, {sent}");
+        assert!(sent < length as u64 + (64 << 10), "{name}: no piece is sent twice, {sent}");
         let body = open(fixture.as_ref()).fetch(&receipt, None, &Value::Null).await.unwrap();
         assert!(read(body).await.unwrap() == bytes, "{name}");
         // Once more: it is there already, and not a byte is sent.
@@ -144,6 +143,22 @@ async fn a_large_payload_goes_in_pieces_and_goes_on_where_it_broke() {
         assert!(!format!("{error:?}").contains("/elsewhere/session/0"), "{name}: {error:?}");
         assert_eq!(fixture.objects().len(), 1, "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_session_goes_on_after_what_arrived() {
+    let (drive, bytes) = (google(), noise(20 << 20));
+    let broken = std::sync::atomic::AtomicBool::new(false);
+    drive.server.faults().rule(move |seen| {
+        let first = seen.query.contains("upload_id=") && !broken.swap(true, std::sync::atomic::Ordering::Relaxed);
+        first.then_some(Fault::KeepPart { after: 3 << 20 })
+    });
+    let receipt = put(&drive, "d1", &bytes).await.unwrap();
+    let seen = drive.server.faults().seen();
+    let ranges: Vec<&str> = seen.iter().filter_map(|seen| seen.headers.get("content-range")?.to_str().ok()).collect();
+    assert_eq!(ranges, ["bytes 0-20971519/20971520", "bytes */20971520", "bytes 3145728-20971519/20971520"]);
+    let body = open(&drive).fetch(&receipt, None, &Value::Null).await.unwrap();
+    assert!(read(body).await.unwrap() == bytes);
 }
 
 #[tokio::test]

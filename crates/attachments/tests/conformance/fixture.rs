@@ -322,13 +322,18 @@ pub fn key(id: &str, attachment: &str) -> PutKey {
 /// Bytes that repeat nowhere within a piece, the same every time.
 pub fn noise(length: usize) -> Bytes {
     let mut state = 0x2545_F491_4F6C_DD1D_u64 ^ length as u64;
-    let next = move || {
+    let mut next = move || {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
         state.to_le_bytes()
     };
-    std::iter::repeat_with(next).flatten().take(length).collect::<Vec<u8>>().into()
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        bytes.extend_from_slice(&next());
+    }
+    bytes.truncate(length);
+    bytes.into()
 }
 
 pub fn audio(bytes: &Bytes) -> Payload {
