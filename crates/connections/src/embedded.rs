@@ -10,6 +10,8 @@ use groupcommit::Ledger;
 use plan::{Database, DocId};
 use rusqlite::{Connection, params};
 use serde_json::{Map, Value};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::Semaphore;
 
 use crate::recent::{Found, Recent, Stale};
 use crate::{Document, Draft, Error, ErrorKind, Page, Query, Revision, Tally};
@@ -25,11 +27,16 @@ pub use stored::{Known, Stored};
 /// Claims that one transaction frees at most: others write in between.
 const EXPIRE_AT_ONCE: u16 = 10_000;
 
+/// Threads of the runtime that look for a document at once.
+const LOOKING: usize = 2;
+
 /// The embedded document store. Cheap to clone: clones share the file.
 #[derive(Debug, Clone)]
 pub struct Embedded {
     ledger: Ledger,
     recent: Arc<Recent>,
+    /// Who may look for a document on a thread of the runtime.
+    looking: Arc<Semaphore>,
 }
 
 /// What the closure of [`Embedded::update`] decided.
@@ -49,7 +56,8 @@ impl Embedded {
     /// # Errors
     /// [`ErrorKind::Unavailable`] when the file cannot be opened, or was written by a newer version.
     pub fn open(file: &Path) -> Result<Self, Error> {
-        Ok(Self { ledger: Ledger::open(file, schema::prepare)?, recent: Arc::default() })
+        let ledger = Ledger::open(file, schema::prepare)?;
+        Ok(Self { ledger, recent: Arc::default(), looking: Arc::new(Semaphore::new(LOOKING)) })
     }
 
     /// Sees to it that what was deleted or overwritten is in no file any more. False when a reader stood in the way for now.
@@ -85,6 +93,7 @@ impl Embedded {
 
     /// Finishes what was asked for and closes the file.
     pub async fn close(&self) {
+        self.looking.close();
         self.ledger.close().await;
     }
 
@@ -117,7 +126,7 @@ impl Embedded {
             _ => None,
         };
         let (asked, name) = (database.clone(), id.clone());
-        let found = self.read(move |connection| find_weighed(connection, &asked, name.as_ref())).await?;
+        let found = self.look(move |connection| find_weighed(connection, &asked, name.as_ref())).await?;
         if let Some(ticket) = ticket {
             self.recent.keep(ticket, database, id, found.clone());
         }
@@ -378,6 +387,20 @@ impl Embedded {
         F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     {
         self.ledger.read(question).await?
+    }
+
+    /// The same for one document. It lies in memory as a rule, and is found in less time than it takes to hand a question to another thread and its
+    /// answer back: so this thread looks, and what else it has to do goes on elsewhere. A few do so at once, whatever the disk does.
+    async fn look<T, F>(&self, question: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        let may = Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
+        match self.looking.try_acquire().ok().filter(|_| may) {
+            Some(_turn) => tokio::task::block_in_place(|| self.ledger.read_blocking(question))?,
+            None => self.read(question).await,
+        }
     }
 
     /// Runs `change`, which may write this document and no other.
