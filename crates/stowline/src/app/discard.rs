@@ -26,7 +26,7 @@ pub async fn object(
         holder: None,
     }
     .job()?;
-    app.journal.enqueue(job).await.map_err(|error| Error::unavailable("journal", error))?;
+    app.journal.enqueue(job).await.map_err(Error::journal)?;
     Ok(())
 }
 

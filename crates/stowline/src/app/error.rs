@@ -88,6 +88,16 @@ impl Error {
     pub(crate) fn unavailable(what: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Unavailable { what, source: Some(source.into()) }
     }
+
+    /// The journal takes nothing, or tells nothing.
+    pub(crate) fn journal(error: delivery::Error) -> Self {
+        Self::unavailable("journal", error)
+    }
+
+    /// A file of the spool, or one that stays, cannot be written or read.
+    pub(crate) fn spool(error: delivery::Error) -> Self {
+        Self::unavailable("spool", error)
+    }
 }
 
 impl From<connections::Error> for Error {

@@ -113,7 +113,7 @@ async fn consent(
 /// Adds what the journal knows of handlers of which nothing is remembered.
 async fn from_journal(app: &App, account: &AccountId, attempts: &mut BTreeMap<String, Attempts>) -> Result<(), Error> {
     let page = app.journal.list(account.as_ref(), None, LOOKED_AT).await;
-    let page = page.map_err(|error| Error::unavailable("journal", error))?;
+    let page = page.map_err(Error::journal)?;
     let remembered: Vec<String> = attempts.keys().cloned().collect();
     for job in page.jobs {
         let Some((_, id)) = job.lane.split_once('/').filter(|(_, id)| !remembered.iter().any(|known| known == id))

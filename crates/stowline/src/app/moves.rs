@@ -32,9 +32,9 @@ pub async fn begin(app: &App, account: &Account, span: Span, of_type: Option<&st
                 let documents = page.documents.iter().map(|(_, document)| document);
                 let elsewhere = documents.map(|document| elsewhere(app, account, &database, doc_type, document));
                 let jobs: Vec<MoveAttachment> = try_join_all(elsewhere).await?.into_iter().flatten().collect();
-                let handed_in = jobs.iter().map(|moving| async {
-                    app.journal.enqueue(moving.job()?).await.map_err(|error| Error::unavailable("journal", error))
-                });
+                let handed_in = jobs
+                    .iter()
+                    .map(|moving| async { app.journal.enqueue(moving.job()?).await.map_err(Error::journal) });
                 begun += try_join_all(handed_in).await?.len();
                 match page.next {
                     Some(next) => query.start = Some(next),

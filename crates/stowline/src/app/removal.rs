@@ -287,7 +287,7 @@ impl Removal {
                 Ok(id) => reserved.push(id),
                 Err(error) => {
                     cancel(app, &reserved).await;
-                    return Err(Error::unavailable("journal", error));
+                    return Err(Error::journal(error));
                 }
             }
         }
@@ -324,18 +324,23 @@ impl Removal {
                 app.journal.confirm(id);
                 continue;
             };
-            match tokio::fs::remove_file(app.kept.path(&keep.file)).await {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    tracing::warn!(error = %error, file = %keep.file, "a file of a removed document stays until the next start");
-                }
-                _ => app.journal.forget(id),
-            }
+            drop_file(app, id, &keep.file).await;
         }
         for (name, generation) in &self.undelivered {
             if let Err(error) = call_off(app, account, name, generation).await {
                 tracing::warn!(error = %error, "a delivery whose document is gone ends by itself");
             }
         }
+    }
+}
+
+/// A file that was kept, and that no document refers to any more, goes; then the reservation that would see to it after a crash.
+pub(crate) async fn drop_file(app: &App, reserved: JobId, file: &FileId) {
+    match tokio::fs::remove_file(app.kept.path(file)).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(error = %error, file = %file, "a file that is nobody's any more stays until the next start");
+        }
+        _ => app.journal.forget(reserved),
     }
 }
 

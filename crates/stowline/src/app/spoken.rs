@@ -66,7 +66,7 @@ impl Spoken {
         let (_, message) = months::place(account, "timestamp", timestamp)?;
         let about = About { account: account.id.clone(), mailbox: mailbox.id.clone(), message, timestamp, said };
         let about = serde_json::to_vec(&about).map_err(|error| Error::internal("writing of a message", error))?;
-        let growing = app.spool.grow(about).await.map_err(|error| Error::unavailable("spool", error))?;
+        let growing = app.spool.grow(about).await.map_err(Error::spool)?;
         Ok(Self { growing, rate: None })
     }
 
@@ -88,7 +88,7 @@ impl Spoken {
     /// # Errors
     /// [`Error::Unavailable`]: then nothing more can be taken.
     pub async fn sync(&mut self) -> Result<(), Error> {
-        self.growing.sync().await.map_err(|error| Error::unavailable("spool", error))
+        self.growing.sync().await.map_err(Error::spool)
     }
 
     /// Makes a message of what was said; none when it is too short for one. While the store cannot take it, it is tried again until the

@@ -19,11 +19,11 @@ use plan::{AccountId, AttachmentName, Database, DocId, DocType, HandlerId, Place
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::put_attachment::payload;
+use super::put_attachment::{payload, reserve};
 use super::{KeepAttachment, MOVE, OUT_OF_ORDER, body, failed, lane, park, postpone};
 use crate::app::attachment::{Attachment, Place, attachment_of, with};
 use crate::app::deposit::{Aim, Deposit, Target, streamed};
-use crate::app::{App, Error, dataplans, discard, fetch, moves, reservations};
+use crate::app::{App, Error, dataplans, discard, fetch, moves, removal, reservations};
 use connections::{Change, Document};
 
 /// [`MOVE`].
@@ -141,7 +141,7 @@ impl Move<'_> {
             Place::Local { file } => self.put(job, &*handler, aim, &app.kept, file).await?,
             _ => {
                 let Some(brought) = self.bring(&app.spool).await? else { return Ok(mismatch()) };
-                let file = brought.publish().await.map_err(full)?;
+                let file = brought.publish().await.map_err(Error::spool)?;
                 let put = self.put(job, &*handler, aim, &app.spool, &file).await;
                 app.spool.remove(&file);
                 put?
@@ -167,12 +167,7 @@ impl Move<'_> {
             return Ok(Outcome::Done);
         }
         if let Some((id, file)) = reserved {
-            match tokio::fs::remove_file(app.kept.path(file)).await {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    tracing::warn!(error = %error, file = %file, "a file that was moved away stays until the next start");
-                }
-                _ => app.journal.forget(id),
-            }
+            removal::drop_file(app, id, file).await;
         }
         tracing::info!(account.id = %moving.account, document.id = %moving.document, handler.id = %aim.handler_id, "moved to where the plan says");
         Ok(Outcome::Done)
@@ -191,7 +186,7 @@ impl Move<'_> {
         let reserved = self.reserve(&file).await?;
         if let Err(error) = brought.publish().await {
             self.cancel(reserved).await;
-            return Err(full(error));
+            return Err(Error::spool(error));
         }
         if self.note(Place::Local { file: file.clone() }, Some(reserved)).await? {
             app.journal.forget(reserved);
@@ -230,18 +225,16 @@ impl Move<'_> {
             attachment: moving.attachment.to_string(),
             reserved: known,
         };
-        if key.reserved.is_none()
-            && let Some(id) = handler.reserve(&aim.location, &key).await?
-        {
-            let noted = MoveAttachment { reserved: Some((place, id.clone())), ..(*moving).clone() };
-            app.journal.note(job, body(&noted)?).await.map_err(journal)?;
-            key.reserved = Some(id);
+        if key.reserved.is_none() {
+            let noted =
+                |id: &str| body(&MoveAttachment { reserved: Some((place, id.to_owned())), ..(*moving).clone() });
+            key.reserved = reserve(app, job, handler, &aim.location, &key, noted).await?;
         }
         Ok(handler.put(&aim.location, &payload, &key).await?)
     }
 
     async fn reserve(&self, file: &FileId) -> Result<JobId, Error> {
-        self.app.journal.reserve(self.moving.keeps(file)?).await.map_err(journal)
+        self.app.journal.reserve(self.moving.keeps(file)?).await.map_err(Error::journal)
     }
 
     async fn cancel(&self, reserved: JobId) {
@@ -293,12 +286,4 @@ fn here(place: &Place) -> Option<&FileId> {
 
 fn mismatch() -> Outcome {
     park("mismatch", "what lies at the old destination is not what was stored there: it is left alone")
-}
-
-fn full(error: delivery::Error) -> Error {
-    Error::unavailable("spool", error)
-}
-
-fn journal(error: delivery::Error) -> Error {
-    Error::unavailable("journal", error)
 }

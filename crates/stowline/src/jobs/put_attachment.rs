@@ -1,6 +1,6 @@
 //! Bytes go to a handler, are verified there, and their document is told.
 
-use attachments::{ErrorKind, Handler, Payload, PutKey};
+use attachments::{ErrorKind, Handler, Location, Payload, PutKey};
 use delivery::{FileId, Held, Job, Outcome};
 use serde_json::Value;
 
@@ -75,7 +75,8 @@ async fn attempt(app: &App, job: &Job, put: &PutAttachment) -> Result<Outcome, E
         reserved: put.reserved.clone(),
     };
     if key.reserved.is_none() {
-        key.reserved = reserve(app, job, put, &*handler, &key).await?;
+        let noted = |id: &str| PutAttachment { reserved: Some(id.to_owned()), ..put.clone() }.body();
+        key.reserved = reserve(app, job, &*handler, &put.location, &key, noted).await?;
     }
     let started = std::time::Instant::now();
     let receipt = handler.put(&put.location, &payload, &key).await?;
@@ -99,17 +100,17 @@ async fn attempt(app: &App, job: &Job, put: &PutAttachment) -> Result<Outcome, E
 }
 
 /// Asks a destination that finds objects by ids of its own for one, and writes it down before the first byte moves: an attempt that follows, after a
-/// crash too, means the same object.
-async fn reserve(
+/// crash too, means the same object. `noted` is the job that says so.
+pub(super) async fn reserve(
     app: &App,
     job: &Job,
-    put: &PutAttachment,
     handler: &dyn Handler,
+    location: &Location,
     key: &PutKey,
+    noted: impl FnOnce(&str) -> Result<Vec<u8>, Error>,
 ) -> Result<Option<String>, Error> {
-    let Some(id) = handler.reserve(&put.location, key).await? else { return Ok(None) };
-    let noted = PutAttachment { reserved: Some(id.clone()), ..put.clone() };
-    app.journal.note(job, noted.body()?).await.map_err(|error| Error::unavailable("journal", error))?;
+    let Some(id) = handler.reserve(location, key).await? else { return Ok(None) };
+    app.journal.note(job, noted(&id)?).await.map_err(Error::journal)?;
     Ok(Some(id))
 }
 
@@ -124,7 +125,7 @@ pub(super) async fn payload(
     let unfit = |_| Error::Internal { what: "reading a job's digest", source: None };
     let mut sha256 = [0_u8; 32];
     hex::decode_to_slice(digest, &mut sha256).map_err(unfit)?;
-    let held = files.held(file).await.map_err(|error| Error::unavailable("spool", error))?;
+    let held = files.held(file).await.map_err(Error::spool)?;
     Ok(match held {
         Held::File(path) => Payload::file(path, content_type, length, sha256),
         Held::Bytes(bytes) => Payload::digested(bytes, content_type, sha256),

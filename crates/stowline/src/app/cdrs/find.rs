@@ -72,6 +72,21 @@ where
     F: Fn(&Leg) -> bool + Send,
 {
     app.intake.settled(&account.id).await;
+    page_now(app, account, owner, span, ask, keep).await
+}
+
+/// The same of what is a document now.
+async fn page_now<F>(
+    app: &App,
+    account: &Account,
+    owner: Option<&str>,
+    span: Span,
+    ask: &Ask,
+    keep: F,
+) -> Result<Page<Leg>, Error>
+where
+    F: Fn(&Leg) -> bool + Send,
+{
     let row = move |document| Leg::read(document).filter(|found| keep(found));
     months::page(app, account, Which { doc_type: TYPE, owner, ..Which::default() }, span, ask, row).await
 }
@@ -102,8 +117,9 @@ where
     let limit = ask.limit.map_or(STEP, |limit| (2 * limit).clamp(1, STEP));
     let mut step = Ask { limit: Some(limit), ..ask.clone() };
     let wanted = |leg: &Leg| (span.from..=span.to).contains(&leg.at()) && keep(leg);
+    app.intake.settled(&account.id).await;
     loop {
-        let page = page(app, account, owner, span, &step, &keep).await?;
+        let page = page_now(app, account, owner, span, &step, &keep).await?;
         learn_first(app, account, &page.rows, &wanted, &mut first_of).await?;
         for leg in page.rows {
             if first_of.get(leg.interaction_id()) != Some(&leg.id) {

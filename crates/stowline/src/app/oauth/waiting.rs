@@ -28,7 +28,7 @@ pub async fn wake(app: &App, owner: &Owner, id: &DocId) -> Result<usize, Error> 
     let mut woken = 0;
     for handler in handlers {
         let lanes = jobs::lanes_of(own, handler.as_ref());
-        woken += app.journal.redrive_lanes(&lanes).await.map_err(|error| Error::unavailable("journal", error))?;
+        woken += app.journal.redrive_lanes(&lanes).await.map_err(Error::journal)?;
     }
     tracing::info!(oauth_doc.id = %id, deliveries = woken, "what waited for a consent is tried again");
     Ok(woken)

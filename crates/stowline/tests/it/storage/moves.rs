@@ -80,9 +80,7 @@ async fn fault_23_what_is_stored_stays_where_it_is_until_it_is_moved_to_where_to
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_23_a_move_is_seen_waits_out_an_outage_and_a_kill_and_leaves_one_object() {
-    let mut platform = Platform::start().await;
-    let (old, settings) = bucket();
-    platform.route_voicemail_to(settings).await;
+    let (mut platform, old) = Platform::with_bucket().await;
     let mailbox = platform.mailbox().await;
     let message = platform.voicemail(&mailbox).await;
     platform.until_delivered().await;
@@ -112,9 +110,7 @@ async fn fault_23_a_move_is_seen_waits_out_an_outage_and_a_kill_and_leaves_one_o
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_23_what_is_not_what_was_stored_is_not_moved() {
-    let platform = Platform::start().await;
-    let (old, settings) = bucket();
-    platform.route_voicemail_to(settings).await;
+    let (platform, old) = Platform::with_bucket().await;
     let mailbox = platform.mailbox().await;
     platform.voicemail(&mailbox).await;
     platform.until_delivered().await;
