@@ -23,6 +23,11 @@ const SEGMENT: u64 = 32 << 20;
 const GROUP: (usize, usize) = (256, 8 << 20);
 /// How many threads write, where nobody says otherwise.
 pub const SIDE_BY_SIDE: usize = 4;
+/// Records, and bytes, that are company enough: a group of them is written while another one is. Each sync takes its share of the processor, however
+/// little it makes durable.
+const COMPANY: (usize, usize) = (8, 512 << 10);
+/// How long fewer wait for company while others write.
+const PATIENCE: Duration = Duration::from_micros(500);
 /// How long nothing comes before a segment of which little is held takes no more: what was released shall not lie there until others have filled it.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -49,6 +54,10 @@ struct Queue {
 #[derive(Default)]
 struct Waiting {
     entries: VecDeque<Entry>,
+    /// Bytes of them.
+    length: usize,
+    /// Threads that write.
+    writing: usize,
     closed: bool,
 }
 
@@ -63,14 +72,26 @@ enum Task {
 impl Queue {
     /// Waits for work; only a thread that `may_rest` gets tired of waiting.
     fn next(&self, may_rest: bool) -> Task {
-        let mut state = self.state();
+        let (mut state, mut patient) = (self.state(), true);
         loop {
             if !state.entries.is_empty() {
-                return Task::Write(state.group());
+                if state.writing == 0 || !patient || state.is_company() || state.closed {
+                    state.writing += 1;
+                    let group = state.group();
+                    if !state.entries.is_empty() {
+                        self.changed.notify_one();
+                    }
+                    return Task::Write(group);
+                }
+                let (woken, waited) =
+                    self.changed.wait_timeout(state, PATIENCE).unwrap_or_else(PoisonError::into_inner);
+                (state, patient) = (woken, !waited.timed_out());
+                continue;
             }
             if state.closed {
                 return Task::End;
             }
+            patient = true;
             if may_rest {
                 let (woken, waited) = self.changed.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
                 state = woken;
@@ -83,12 +104,32 @@ impl Queue {
         }
     }
 
+    /// A group was written.
+    fn written(&self) {
+        self.state().writing -= 1;
+    }
+
+    fn send(&self, entry: Entry) {
+        let mut state = self.state();
+        let was = (state.entries.is_empty(), state.is_company());
+        state.length += entry.length();
+        state.entries.push_back(entry);
+        // Whoever waits for company need not hear of each.
+        if was != (false, state.is_company()) {
+            self.changed.notify_one();
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, Waiting> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Waiting {
+    fn is_company(&self) -> bool {
+        self.entries.len() >= COMPANY.0 || self.length >= COMPANY.1
+    }
+
     fn group(&mut self) -> Vec<Entry> {
         let (mut group, mut length) = (Vec::new(), 0);
         while group.len() < GROUP.0 && length < GROUP.1 {
@@ -96,6 +137,7 @@ impl Waiting {
             length += entry.length();
             group.push(entry);
         }
+        self.length -= length;
         group
     }
 }
@@ -115,7 +157,10 @@ impl Writer {
             let run = move || {
                 loop {
                     match queue.next(appender.active.is_some()) {
-                        Task::Write(group) => appender.process(group),
+                        Task::Write(group) => {
+                            appender.process(group);
+                            queue.written();
+                        }
                         Task::Rest => appender.rest(),
                         Task::End => break,
                     }
@@ -128,8 +173,7 @@ impl Writer {
     }
 
     pub(crate) fn send(&self, entry: Entry) {
-        self.queue.state().entries.push_back(entry);
-        self.queue.changed.notify_one();
+        self.queue.send(entry);
     }
 }
 

@@ -90,7 +90,7 @@ impl Recent {
         }
         let mut shelves = self.shelves();
         match shelves.reach(database, id) {
-            Some(kept) => Found::Kept(kept.document),
+            Some(kept) => Found::Kept(kept.document.clone()),
             None => Found::Unknown(Ticket(shelves.changes)),
         }
     }
@@ -101,7 +101,7 @@ impl Recent {
         let key = (space, key.to_owned());
         if let Some((database, id)) = shelves.holders.get(&key).cloned() {
             match shelves.reach(&database, &id).filter(|kept| kept.keys.contains(&key)) {
-                Some(kept) => return Found::Kept(kept.document),
+                Some(kept) => return Found::Kept(kept.document.clone()),
                 None => {
                     shelves.holders.remove(&key);
                 }
@@ -127,7 +127,8 @@ impl Recent {
             shelves.holders.clear();
         }
         let key = (space, key.to_owned());
-        let mut keys = shelves.reach(&document.database, &document.id).map(|kept| kept.keys).unwrap_or_default();
+        let mut keys =
+            shelves.reach(&document.database, &document.id).map(|kept| kept.keys.clone()).unwrap_or_default();
         keys.push(key.clone());
         shelves.holders.insert(key, (document.database.clone(), document.id.clone()));
         let (database, id) = (document.database.clone(), document.id.clone());
@@ -156,13 +157,12 @@ impl Recent {
 
 impl Shelves {
     /// What is kept of a document, which moves to the young half.
-    fn reach(&mut self, database: &Database, id: &DocId) -> Option<Kept> {
-        if let Some(kept) = look(&self.young, database, id) {
-            return Some(kept);
+    fn reach(&mut self, database: &Database, id: &DocId) -> Option<&Kept> {
+        if look(&self.young, database, id).is_none() {
+            let kept = take(&mut self.old, database, id)?;
+            self.put(database.clone(), id.clone(), kept);
         }
-        let kept = take(&mut self.old, database, id)?;
-        self.put(database.clone(), id.clone(), kept.clone());
-        Some(kept)
+        look(&self.young, database, id)
     }
 
     fn put(&mut self, database: Database, id: DocId, kept: Kept) {
@@ -192,8 +192,8 @@ fn is_kept(database: &Database) -> bool {
     !matches!(database.classification(), None | Some(Classification::Modb | Classification::Yodb))
 }
 
-fn look(shelf: &Shelf, database: &Database, id: &DocId) -> Option<Kept> {
-    shelf.get(database)?.get(id).cloned()
+fn look<'a>(shelf: &'a Shelf, database: &Database, id: &DocId) -> Option<&'a Kept> {
+    shelf.get(database)?.get(id)
 }
 
 fn take(shelf: &mut Shelf, database: &Database, id: &DocId) -> Option<Kept> {

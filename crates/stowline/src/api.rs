@@ -191,7 +191,7 @@ async fn run_for_switch(
         "" => sender.account().clone(),
         named => AccountId::parse(named).map_err(|_| Fault::malformed_account(named))?,
     };
-    call.account = Some(ingest::admit(&app, &sender, route.access, &id).await?);
+    call.account = Some(ingest::admit(&app, sender, route.access, &id).await?);
     (route.endpoint)(app, std::mem::take(call)).await
 }
 

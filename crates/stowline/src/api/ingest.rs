@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use http::HeaderValue;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, WWW_AUTHENTICATE};
@@ -38,8 +39,8 @@ pub const PATH: &str = "ingest";
 /// Who sends.
 #[derive(Debug, Clone)]
 pub enum Sender {
-    /// Who has this key.
-    Key(IngestKey),
+    /// Who has this key, of this account.
+    Key(IngestKey, Box<Account>),
     /// Who has a token.
     Caller(Caller),
 }
@@ -52,7 +53,7 @@ impl Sender {
     pub async fn of(app: &App, call: &Call) -> Result<Self, Fault> {
         for presented in presented(call) {
             let proven = if ingest_keys::looks_like_one(&presented) {
-                ingest_keys::authenticate(app, &presented).await.map(Self::Key)
+                ingest_keys::authenticate(app, &presented).await.map(|(key, account)| Self::Key(key, Box::new(account)))
             } else {
                 auth::authenticate(app, &presented).await.map(Self::Caller)
             };
@@ -67,7 +68,7 @@ impl Sender {
     /// The account that is meant where none is named.
     pub(super) fn account(&self) -> &AccountId {
         match self {
-            Self::Key(key) => &key.account,
+            Self::Key(key, _) => &key.account,
             Self::Caller(caller) => &caller.account.id,
         }
     }
@@ -77,16 +78,20 @@ impl Sender {
 ///
 /// # Errors
 /// [`Error::Forbidden`], [`Error::NotFound`], [`Error::Locked`], [`Error::Unavailable`].
-pub(super) async fn admit(app: &App, sender: &Sender, access: Access, id: &AccountId) -> Result<Account, Error> {
+pub(super) async fn admit(app: &App, sender: Sender, access: Access, id: &AccountId) -> Result<Account, Error> {
     let Access::Ingest(scope) = access else { return Err(Error::Forbidden) };
     // Who has a key learns nothing of other accounts, not even whether they exist.
-    if matches!(sender, Sender::Key(key) if key.account != *id || !key.may(scope)) {
-        return Err(Error::Forbidden);
-    }
-    let account = accounts::get(app, id).await?;
-    if matches!(sender, Sender::Caller(caller) if !caller.administers(&account)) {
-        return Err(Error::Forbidden);
-    }
+    let account = match sender {
+        Sender::Key(key, _) if key.account != *id || !key.may(scope) => return Err(Error::Forbidden),
+        Sender::Key(_, account) => *account,
+        Sender::Caller(caller) => {
+            let account = accounts::get(app, id).await?;
+            if !caller.administers(&account) {
+                return Err(Error::Forbidden);
+            }
+            account
+        }
+    };
     if account.enabled() { Ok(account) } else { Err(Error::Locked) }
 }
 
@@ -178,26 +183,24 @@ pub async fn cdr(app: Arc<App>, mut call: Call) -> Result<Reply, Fault> {
     Ok(Reply::ok(data))
 }
 
-/// What is set aside for a body of which so many bytes were announced: as much, but not on a stranger's word alone.
-fn room(announced: Option<u64>) -> usize {
-    announced.and_then(|length| usize::try_from(length).ok()).unwrap_or_default().min(64 << 10)
-}
-
 /// The whole body of a call record.
-async fn collect(call: &mut Call) -> Result<Vec<u8>, Fault> {
+async fn collect(call: &mut Call) -> Result<Bytes, Fault> {
     let limit = ingest::LARGEST_RECORD;
     let announced = call.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    let Some(upload) = call.upload.take() else { return Ok(Vec::new()) };
+    let Some(upload) = call.upload.take() else { return Ok(Bytes::new()) };
     let mut stream = upload.stream.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     if announced.is_some_and(|length| length > limit) {
         return Err(Error::TooLarge { limit }.into());
     }
-    let mut body = Vec::with_capacity(room(announced));
+    let (mut pieces, mut length) = (Vec::new(), 0);
     while let Some(chunk) = stream.next().await {
-        body.extend_from_slice(&chunk.map_err(|error| Error::Interrupted(error.to_string()))?);
-        if body.len() as u64 > limit {
+        let chunk = chunk.map_err(|error| Error::Interrupted(error.to_string()))?;
+        length += chunk.len() as u64;
+        if length > limit {
             return Err(Error::TooLarge { limit }.into());
         }
+        pieces.push(chunk);
     }
-    Ok(body)
+    // A record of the usual length comes in one piece: then nothing is copied.
+    Ok(if let [whole] = &mut pieces[..] { std::mem::take(whole) } else { pieces.concat().into() })
 }

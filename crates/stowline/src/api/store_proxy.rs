@@ -123,7 +123,7 @@ async fn may(
     let Some(Ok(place)) = place else { return Ok(false) };
     for proof in proofs.iter().filter(|proof| ingest_keys::looks_like_one(proof)) {
         match ingest_keys::authenticate(app, proof).await {
-            Ok(key) => {
+            Ok((key, _)) => {
                 return Ok(key.account == place.account().id && place.scope().is_some_and(|scope| key.may(scope)));
             }
             Err(Error::Unauthenticated) => {}

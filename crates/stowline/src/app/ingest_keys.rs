@@ -152,13 +152,13 @@ pub(super) async fn revoke_all(app: &App, account: &Account) -> Result<(), Error
     Ok(())
 }
 
-/// Whose key this is.
+/// The key that this is, and the account whose it is.
 ///
 /// # Errors
 /// [`Error::Unauthenticated`] for what is no key or was revoked, [`Error::Locked`] for a disabled account, [`Error::Unavailable`].
-pub async fn authenticate(app: &App, presented: &str) -> Result<IngestKey, Error> {
+pub async fn authenticate(app: &App, presented: &str) -> Result<(IngestKey, Account), Error> {
     let found = app.documents.holder(KEY, &digest(app, presented)).await?.and_then(IngestKey::read);
     let key = found.ok_or(Error::Unauthenticated)?;
     let account = accounts::find(app, &key.account).await?.ok_or(Error::Unauthenticated)?;
-    if account.enabled() { Ok(key) } else { Err(Error::Locked) }
+    if account.enabled() { Ok((key, account)) } else { Err(Error::Locked) }
 }
