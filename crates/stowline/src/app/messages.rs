@@ -6,7 +6,8 @@
 //! With audio a message is made in two steps (`received`): [`receive`] streams it into a file, [`create`] (or [`replace_audio`]) commits file
 //! and document as one.
 //!
-//! A message older than `[voicemail] retention` is shown as deleted and cannot be changed any more; its document and audio stay.
+//! A message that is older than the plan keeps messages is shown as deleted and cannot be changed any more, and is soon gone (`retention`). Where the plan
+//! keeps them for good, one older than `[voicemail] retention` is shown so too, and its document and audio stay.
 
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ mod transfer;
 
 pub use super::received::{Received as Audio, Sent as Sound};
 pub use change::{Bulk, Folder, change_folder, change_folders, remove, remove_all, remove_each, remove_in};
-pub use find::{Counts, count, page_of_account, page_of_mailbox, retained};
+pub use find::{Counts, Retained, count, page_of_account, page_of_mailbox, retained};
 pub use transfer::{copy, copy_each, relocate, relocate_each};
 
 /// The type of their documents.
@@ -72,12 +73,12 @@ impl Message {
     }
 
     /// True when it is too old to be shown as anything but deleted.
-    pub fn is_past_retention(&self, app: &App) -> bool {
-        self.timestamp() < find::retained_since(app, time::now())
+    fn is_past(&self, retained: Retained) -> bool {
+        !retained.has(self)
     }
 
     /// What clients see of it: its metadata, the size of its audio in bytes, its transcription.
-    pub fn metadata(&self, app: &App) -> Map<String, Value> {
+    pub fn metadata(&self, retained: Retained) -> Map<String, Value> {
         let body = &self.document.body;
         let mut shown = body.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
         if let Some((_, audio)) = self.audio() {
@@ -86,7 +87,7 @@ impl Message {
         if let Some(transcription) = body.get("transcription") {
             shown.insert("transcription".into(), transcription.clone());
         }
-        if self.is_past_retention(app) {
+        if self.is_past(retained) {
             shown.insert("folder".into(), Folder::Deleted.as_str().into());
             shown.insert("retention".into(), "enforced".into());
         }
@@ -193,7 +194,7 @@ async fn save(
 /// # Errors
 /// [`Error::Invalid`] (`date_range`) for a message past retention, [`Error::NotFound`], [`Error::Unavailable`].
 pub async fn replace_audio(app: &Arc<App>, message: &Message, audio: Audio) -> Result<Message, Error> {
-    refuse_past_retention(app, message)?;
+    refuse_past_retention(app, message).await?;
     let name = name_of(&audio);
     let mut fields = body::with_audio(&name);
     fields.insert("pvt_modified".into(), time::now().into());
@@ -207,9 +208,11 @@ pub async fn replace_audio(app: &Arc<App>, message: &Message, audio: Audio) -> R
 /// Refuses a change of a message that is past retention.
 ///
 /// # Errors
-/// [`Error::Invalid`] with `message.date_range`.
-pub fn refuse_past_retention(app: &App, message: &Message) -> Result<(), Error> {
-    if !message.is_past_retention(app) {
+/// [`Error::Invalid`] with `message.date_range`; [`Error::Unavailable`].
+pub async fn refuse_past_retention(app: &App, message: &Message) -> Result<(), Error> {
+    let account = message.document.database.account();
+    let account = account.ok_or_else(|| Error::internal("finding an account", "a message outside of its months"))?;
+    if !message.is_past(retained(app, account).await?) {
         return Ok(());
     }
     let mut violations = plan::Violations::default();

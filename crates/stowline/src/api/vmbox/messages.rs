@@ -13,7 +13,7 @@ use crate::api::whose::Whose;
 use crate::api::{Call, Reply};
 use crate::app::mailboxes::{self, Mailbox};
 use crate::app::media_types::Group;
-use crate::app::messages::{self, Bulk, Folder, Message, Sound};
+use crate::app::messages::{self, Bulk, Folder, Message, Retained, Sound};
 use crate::app::months::Span;
 use crate::app::pages::Ask;
 use crate::app::{App, Error};
@@ -25,11 +25,12 @@ pub async fn of_account(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let reach = |mailbox: &Mailbox| whose.includes(mailbox.owner_id());
     let boxes = mailboxes::page(&app, &account.id, &Ask::default(), reach).await?;
     let boxes: HashSet<String> = boxes.rows.iter().map(|mailbox| mailbox.id.to_string()).collect();
-    let (paging, filters, span) = (Paging::of(&app, &call)?, Filters::of(&call)?, span(&app, &call)?);
-    let keep = |message: &Message| boxes.contains(message.mailbox()) && passes(&app, &filters, message);
+    let retained = messages::retained(&app, &account.id).await?;
+    let (paging, filters, span) = (Paging::of(&app, &call)?, Filters::of(&call)?, span(&app, &call, retained)?);
+    let keep = |message: &Message| boxes.contains(message.mailbox()) && passes(retained, &filters, message);
     let page = messages::page_of_account(&app, account, span, &paging.ask, keep).await?;
     let row = |message: &Message| {
-        Value::Object(Map::from_iter([(message.mailbox().to_owned(), Value::Object(message.metadata(&app)))]))
+        Value::Object(Map::from_iter([(message.mailbox().to_owned(), Value::Object(message.metadata(retained)))]))
     };
     Ok(paging.reply(page.rows.iter().map(row).collect(), page.next.as_ref()))
 }
@@ -37,21 +38,28 @@ pub async fn of_account(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
 /// `GET …/messages`: metadata, the newest first.
 pub async fn list(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let mailbox = in_path(&app, &call).await?;
-    let (paging, filters, span) = (Paging::of(&app, &call)?, Filters::of(&call)?, span(&app, &call)?);
-    let keep = |message: &Message| passes(&app, &filters, message);
-    let page = messages::page_of_mailbox(&app, call.account()?, &mailbox.id, span, &paging.ask, keep).await?;
-    let rows = page.rows.iter().map(|message| Value::Object(message.metadata(&app))).collect();
+    let account = call.account()?;
+    let retained = messages::retained(&app, &account.id).await?;
+    let (paging, filters, span) = (Paging::of(&app, &call)?, Filters::of(&call)?, span(&app, &call, retained)?);
+    let keep = |message: &Message| passes(retained, &filters, message);
+    let page = messages::page_of_mailbox(&app, account, &mailbox.id, span, &paging.ask, keep).await?;
+    let rows = page.rows.iter().map(|message| Value::Object(message.metadata(retained))).collect();
     Ok(paging.reply(rows, page.next.as_ref()))
 }
 
 /// The window that the call names, else all that is not past retention.
-fn span(app: &App, call: &Call) -> Result<Span, Error> {
+fn span(app: &App, call: &Call, retained: Retained) -> Result<Span, Error> {
     let window = list::window(call, app.config.api.maximum_range)?;
-    Ok(window.unwrap_or_else(|| messages::retained(app)))
+    Ok(window.unwrap_or_else(|| retained.span()))
 }
 
-fn passes(app: &App, filters: &Filters, message: &Message) -> bool {
-    filters.pass(&message.metadata(app), Times { created: message.timestamp(), modified: message.modified() })
+/// What a client sees of one message.
+pub(super) async fn shown(app: &App, call: &Call, message: &Message) -> Result<Map<String, Value>, Error> {
+    Ok(message.metadata(messages::retained(app, &call.account()?.id).await?))
+}
+
+fn passes(retained: Retained, filters: &Filters, message: &Message) -> bool {
+    filters.pass(&message.metadata(retained), Times { created: message.timestamp(), modified: message.modified() })
 }
 
 /// `PUT …/messages`: a message from JSON, with audio when the body is an upload.
@@ -72,8 +80,10 @@ pub async fn create(app: Arc<App>, mut call: Call) -> Result<Reply, Fault> {
             (upload.finish().await?, Some(audio))
         }
     };
+    // Before there is anything: an answer must not fail afterwards.
+    let retained = messages::retained(&app, &account.id).await?;
     let message = messages::create(&app, account, &mailbox, data, audio).await?;
-    let reply = Reply::created(message.metadata(&app)).revision(&message.document.revision);
+    let reply = Reply::created(message.metadata(retained)).revision(&message.document.revision);
     Ok(reply.at(message.id.to_string()))
 }
 
@@ -85,7 +95,7 @@ pub async fn read(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     if call.has(&revision) {
         return Ok(Reply::NotModified(revision));
     }
-    Ok(Reply::ok(message.metadata(&app)).revision(revision))
+    Ok(Reply::ok(shown(&app, &call, &message).await?).revision(revision))
 }
 
 /// Where a change puts messages.
@@ -180,13 +190,13 @@ pub async fn change(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
         }
         Destination::Boxes(boxes) => {
             let message = messages::get(&app, account, &mailbox, id).await?;
-            messages::refuse_past_retention(&app, &message)?;
+            messages::refuse_past_retention(&app, &message).await?;
             return Ok(Reply::ok(
                 messages::copy_each(&app, account, &mailbox, vec![id.to_owned()], &boxes).await.to_json(),
             ));
         }
     };
-    Ok(Reply::ok(message.metadata(&app)).revision(&message.document.revision))
+    Ok(Reply::ok(shown(&app, &call, &message).await?).revision(&message.document.revision))
 }
 
 /// `POST …/messages`: the same for many.
@@ -206,7 +216,7 @@ pub async fn change_many(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
 pub async fn remove(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let mailbox = in_path(&app, &call).await?;
     let removed = messages::remove(&app, call.account()?, &mailbox, call.param("message")).await?;
-    Ok(Reply::ok(removed.metadata(&app)).revision(&removed.document.revision))
+    Ok(Reply::ok(shown(&app, &call, &removed).await?).revision(&removed.document.revision))
 }
 
 /// `DELETE …/messages`: those in `messages`, else those of `folder`, else all.

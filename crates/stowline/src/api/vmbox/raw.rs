@@ -59,7 +59,7 @@ pub async fn upload(app: Arc<App>, mut call: Call) -> Result<Reply, Fault> {
     let upload = Upload::open(&app, &mut call)?;
     let account = call.account()?;
     let message = messages::get(&app, account, &mailbox, call.param("message")).await?;
-    messages::refuse_past_retention(&app, &message)?;
+    messages::refuse_past_retention(&app, &message).await?;
     let no_file = || Error::invalid("file", "required", "send the audio as the body, or as a part of a multipart body");
     let mut upload = upload.ok_or_else(no_file)?;
     let file = upload.file(Group::Sound).await?;
@@ -68,5 +68,5 @@ pub async fn upload(app: Arc<App>, mut call: Call) -> Result<Reply, Fault> {
     let audio = messages::receive(&app, account, &mailbox, sound, file.stream).await?;
     upload.finish().await?;
     let message = messages::replace_audio(&app, &message, audio).await?;
-    Ok(Reply::created(message.metadata(&app)).revision(&message.document.revision))
+    Ok(Reply::created(super::messages::shown(&app, &call, &message).await?).revision(&message.document.revision))
 }

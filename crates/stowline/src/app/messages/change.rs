@@ -141,7 +141,7 @@ where
     if message.audio().is_none() || !removal::goes_everywhere(app, account, owner, &message.document).await? {
         return step_if(app, message, Step::Remove, fit).await;
     }
-    refuse_past_retention(app, message)?;
+    refuse_past_retention(app, message).await?;
     removal::remove_marked(app, account, owner, &message.document, |body| put_into(body, Folder::Deleted), fit).await
 }
 
@@ -161,7 +161,8 @@ pub async fn remove_in(
     folder: Option<Folder>,
 ) -> Result<Bulk, Error> {
     let wanted = |message: &Message| folder.is_none_or(|folder| folder_of(message) == Some(folder));
-    let page = page_of_mailbox(app, account, &mailbox.id, retained(app), &Ask::default(), wanted).await?;
+    let span = retained(app, &account.id).await?.span();
+    let page = page_of_mailbox(app, account, &mailbox.id, span, &Ask::default(), wanted).await?;
     let ids = page.rows.iter().map(|message| message.id.to_string()).collect();
     Ok(each(app, account, mailbox, ids, Step::Remove).await)
 }
@@ -229,7 +230,7 @@ async fn step_if<F>(app: &App, message: &Message, what: Step, fit: F) -> Result<
 where
     F: FnOnce(&Document) -> bool + Send + 'static,
 {
-    refuse_past_retention(app, message)?;
+    refuse_past_retention(app, message).await?;
     let change = move |document: &Document| {
         if !fit(document) {
             return Ok(Change::Leave);

@@ -1,31 +1,50 @@
 //! Lists and counts of messages, over the months that they lie in.
 
-use std::time::Duration;
-
 use connections::Order;
-use plan::DocId;
+use plan::{AccountId, Database, DocId, DocType};
 
 use super::super::mailboxes::Mailbox;
 use super::super::months::{self, Span, Which};
 use super::super::pages::{Ask, Page};
-use super::super::{App, Error};
+use super::super::{App, Error, dataplans};
 use super::{Message, TYPE};
 use crate::app::accounts::Account;
 use crate::time;
 
-/// The span of messages that are not past retention.
-pub fn retained(app: &App) -> Span {
+const DAY: i64 = 86_400;
+
+/// Which messages of an account are not past retention.
+#[derive(Debug, Clone, Copy)]
+pub struct Retained {
+    since: i64,
+    now: i64,
+}
+
+/// Which messages of an account are not past retention: as many days as its plan keeps messages, or where it keeps them for good, `[voicemail] retention`.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn retained(app: &App, account: &AccountId) -> Result<Retained, Error> {
     let now = time::now();
-    Span { from: retained_since(app, now), to: now.saturating_add(months::AHEAD) }
+    let doc_type = DocType::parse(TYPE).map_err(|error| Error::internal("naming a type", error))?;
+    let database = Database::Modb(account.clone(), months::of("timestamp", now)?);
+    let plan = dataplans::of(app, account, None).await?;
+    let kept = match plan.route(&database, Some(&doc_type)).retention_days {
+        Some(days) => i64::from(days.get()) * DAY,
+        None => i64::try_from(app.config.voicemail.retention.as_secs()).unwrap_or(i64::MAX),
+    };
+    Ok(Retained { since: now.saturating_sub(kept), now })
 }
 
-/// The time before which messages are past retention.
-pub(super) fn retained_since(app: &App, now: i64) -> i64 {
-    now.saturating_sub(seconds(app.config.voicemail.retention))
-}
+impl Retained {
+    /// Their span.
+    pub fn span(self) -> Span {
+        Span { from: self.since, to: self.now.saturating_add(months::AHEAD) }
+    }
 
-fn seconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+    pub(super) fn has(self, message: &Message) -> bool {
+        message.timestamp() >= self.since
+    }
 }
 
 /// A page of a box's messages within `span`. `keep` says which are wanted.
@@ -94,7 +113,7 @@ pub struct Counts {
 /// # Errors
 /// [`Error::Unavailable`].
 pub async fn count(app: &App, account: &Account, mailbox: &Mailbox) -> Result<Counts, Error> {
-    let span = retained(app);
+    let span = retained(app, &account.id).await?.span();
     let mut counts = Counts::default();
     for database in months::databases(account, span, Order::Descending) {
         let folders =

@@ -18,7 +18,7 @@ use crate::time;
 /// [`Error::Invalid`] (`date_range`) for a message past retention; [`Error::Destination`] when its audio cannot be read;
 /// [`Error::Unavailable`].
 pub async fn copy(app: &Arc<App>, account: &Account, message: &Message, mailbox: &Mailbox) -> Result<Message, Error> {
-    refuse_past_retention(app, message)?;
+    refuse_past_retention(app, message).await?;
     let audio = match message.audio() {
         None => None,
         Some((name, _)) => {

@@ -137,3 +137,28 @@ async fn messages_past_retention_are_shown_as_deleted_and_refuse_changes() {
     let row = api.get(&boxes(&platform)).await.data()[0].clone();
     assert_eq!(row["folders"], json!({"new": 0, "saved": 0}), "what is past retention does not count");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_accounts_own_retention_counts_instead_of_the_systems() {
+    let platform = Platform::start().await;
+    let (api, mailbox) = (&platform.tenant.api, platform.mailbox().await);
+    let old = note(api, &mailbox, json!({"timestamp": now() - 100 * 86_400})).await;
+    let young = note(api, &mailbox, json!({"timestamp": now() - 3 * 86_400})).await;
+    let keep = async |days: u32| {
+        let plan = json!({"modb": {"types": {"mailbox_message": {"retention_days": days}}}});
+        let said = json!({"data": {"plan": plan}});
+        if api.patch(&platform.storage(), &said).await.status == 404 {
+            api.put(&platform.storage(), &said).await.expect_status(201);
+        }
+    };
+    let retention = async |id: &str| api.get(&format!("{mailbox}/messages/{id}")).await.data()["retention"].clone();
+    assert_eq!((retention(&old).await, listed(api, &mailbox, "").await.len()), (json!("enforced"), 1));
+    keep(200).await;
+    assert_eq!((retention(&old).await, listed(api, &mailbox, "").await.len()), (json!(null), 2));
+    api.post(&format!("{mailbox}/messages/{old}"), &json!({"data": {"folder": "saved"}})).await.expect_status(200);
+    keep(2).await;
+    assert_eq!((retention(&young).await, listed(api, &mailbox, "").await.len()), (json!("enforced"), 0));
+    api.delete(&format!("{mailbox}/messages/{young}")).await.expect_status(400);
+    keep(0).await;
+    assert_eq!((retention(&old).await, retention(&young).await), (json!("enforced"), json!(null)));
+}
