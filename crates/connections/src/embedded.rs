@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
 
-use crate::recent::{Found, Recent, Stale};
+use crate::recent::{Found, Rooms, Stale};
 use crate::{Document, Draft, Error, ErrorKind, Page, Query, Revision, Tally};
 
 mod rows;
@@ -34,7 +34,7 @@ const LOOKING: usize = 2;
 #[derive(Debug, Clone)]
 pub struct Embedded {
     ledger: Ledger,
-    recent: Arc<Recent>,
+    recent: Rooms,
     /// Who may look for a document on a thread of the runtime.
     looking: Arc<Semaphore>,
 }
@@ -57,7 +57,7 @@ impl Embedded {
     /// [`ErrorKind::Unavailable`] when the file cannot be opened, or was written by a newer version.
     pub fn open(file: &Path) -> Result<Self, Error> {
         let ledger = Ledger::open(file, schema::prepare)?;
-        Ok(Self { ledger, recent: Arc::default(), looking: Arc::new(Semaphore::new(LOOKING)) })
+        Ok(Self { ledger, recent: Rooms::new(), looking: Arc::new(Semaphore::new(LOOKING)) })
     }
 
     /// Sees to it that what was deleted or overwritten is in no file any more. False when a reader stood in the way for now.
@@ -118,17 +118,29 @@ impl Embedded {
     /// # Errors
     /// [`ErrorKind::Unavailable`] or [`ErrorKind::Corrupt`]; an absent document is `None`.
     pub async fn get(&self, database: &Database, id: &DocId) -> Result<Option<Document>, Error> {
-        let healthy = self.ledger.healthy();
-        let ticket = match self.recent.find(database, id) {
+        self.got(database, id, self.recent.keeps(database)).await
+    }
+
+    /// The same for who may ask for it again at once, as a player asks for a recording part by part: then a document of a month is kept for a while too.
+    ///
+    /// # Errors
+    /// As [`Embedded::get`].
+    pub async fn get_again(&self, database: &Database, id: &DocId) -> Result<Option<Document>, Error> {
+        self.got(database, id, true).await
+    }
+
+    async fn got(&self, database: &Database, id: &DocId, keep: bool) -> Result<Option<Document>, Error> {
+        let (healthy, room) = (self.ledger.healthy(), self.recent.of(database));
+        let ticket = match room.find(database, id) {
             // While the file is being made good nobody knows what it will hold.
             Found::Kept(document) if healthy => return Ok(document.as_deref().cloned()),
-            Found::Unknown(ticket) if healthy => Some(ticket),
+            Found::Unknown(ticket) if healthy && keep => Some(ticket),
             _ => None,
         };
         let (asked, name) = (database.clone(), id.clone());
         let found = self.look(move |connection| find_weighed(connection, &asked, name.as_ref())).await?;
         if let Some(ticket) = ticket {
-            self.recent.keep(ticket, database, id, found.clone());
+            room.keep(ticket, database, id, found.clone());
         }
         Ok(found.map(|(document, _)| document))
     }
@@ -167,7 +179,7 @@ impl Embedded {
                 return Ok(((found, false), None));
             }
             let created = store(connection, &database, &id, None, draft)?;
-            Ok::<_, E>(((created, true), recent.stale(&database, &id)))
+            Ok::<_, E>(((created, true), Some(recent.of(&database).stale(&database, &id))))
         };
         let written = self.ledger.write(change).await.map_err(Error::from)?;
         written.map(|(found, _stale)| found)
@@ -272,7 +284,7 @@ impl Embedded {
     /// [`ErrorKind::Unavailable`] or [`ErrorKind::Corrupt`]; a free key is `None`.
     pub async fn holder(&self, space: &'static str, key: &str) -> Result<Option<Document>, Error> {
         let healthy = self.ledger.healthy();
-        let ticket = match self.recent.find_holder(space, key) {
+        let ticket = match self.recent.of_holders().find_holder(space, key) {
             Found::Kept(document) if healthy => return Ok(document.as_deref().cloned()),
             Found::Unknown(ticket) if healthy => Some(ticket),
             _ => None,
@@ -285,7 +297,7 @@ impl Embedded {
         Ok(found.await?.map(|(document, weight, until)| {
             // A claim goes without a write of who took it.
             if let Some(ticket) = ticket.filter(|_| until == 0) {
-                self.recent.keep_holder(ticket, space, key, document.clone(), weight);
+                self.recent.of_holders().keep_holder(ticket, space, key, document.clone(), weight);
             }
             document
         }))
@@ -419,12 +431,12 @@ impl Embedded {
         database: &Database,
         id: &DocId,
         change: F,
-    ) -> impl FnOnce(&Connection) -> Result<(T, Option<Stale>), Error> + Send + 'static
+    ) -> impl FnOnce(&Connection) -> Result<(T, Stale), Error> + Send + 'static
     where
         T: Send + 'static,
         F: FnOnce(&Connection, &Database, &DocId) -> Result<T, Error> + Send + 'static,
     {
-        let stale = self.recent.stale(database, id);
+        let stale = self.recent.of(database).stale(database, id);
         let (database, id) = (database.clone(), id.clone());
         move |connection| change(connection, &database, &id).map(|written| (written, stale))
     }

@@ -85,6 +85,35 @@ async fn an_update_sees_what_is_stored_at_the_moment_of_the_write() {
     assert_eq!((stored.body["n"].clone(), stored.revision.number()), (json!(50), 51));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_for_again_is_never_older_than_what_was_answered() {
+    let (_folder, store) = open();
+    let month = Database::parse("account/aa/bb/00000000000000000000000000cc-202611").unwrap();
+    for database in [database(), month] {
+        assert!(store.get_again(&database, &id("a")).await.unwrap().is_none());
+        store.create(&database, &id("a"), draft(json!({"n": 0}))).await.unwrap();
+        let number = async || store.get_again(&database, &id("a")).await.unwrap().unwrap().body["n"].as_u64().unwrap();
+        for n in 1..50 {
+            let readers: Vec<_> = (0..4)
+                .map(|_| {
+                    let (store, database) = (store.clone(), database.clone());
+                    tokio::spawn(async move { store.get_again(&database, &id("a")).await.unwrap() })
+                })
+                .collect();
+            let change = move |_: &Document| Ok(Change::Write(Map::from_iter([("n".to_owned(), n.into())])));
+            store.update(&database, &id("a"), change).await.unwrap();
+            assert_eq!((number().await, number().await), (n, n));
+            for reader in readers {
+                let seen = reader.await.unwrap().unwrap().body["n"].as_u64().unwrap();
+                assert!(seen == n || seen + 1 == n, "{seen} is of another time");
+            }
+        }
+        assert_eq!(store.get(&database, &id("a")).await.unwrap().unwrap().body["n"], 49);
+    }
+    store.close().await;
+    assert_eq!(store.get(&database(), &id("b")).await.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
 #[tokio::test]
 async fn a_unique_key_has_one_holder_and_is_free_after_removal() {
     let (_folder, store) = open();

@@ -10,7 +10,8 @@
 //!
 //! That there is no such document is kept as well, by the same rule: a switch that nobody ever turned is asked for with every request.
 //!
-//! Documents of months are not kept. They are many, and each is read once or twice.
+//! Documents of months have a small room of their own, and are kept only for who says that the same may be asked for again at once: a player asks
+//! for a recording part by part. Else they are many, and each is read once or twice.
 
 use std::collections::HashMap;
 use std::mem;
@@ -24,11 +25,42 @@ use crate::Document;
 const KEYS: usize = 20_000;
 /// Bytes of JSON in each of the two halves. In memory a document takes several times its text.
 const HALF: usize = 2 << 20;
+/// As [`HALF`], of documents of months.
+const HALF_OF_MONTHS: usize = 256 << 10;
 /// What it weighs, beside its id, that a document is not there.
 const ABSENCE: usize = 512;
 
+/// The rooms in which documents are kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Rooms {
+    rest: Arc<Recent>,
+    months: Arc<Recent>,
+}
+
+impl Rooms {
+    pub(crate) fn new() -> Self {
+        let room = |half| Arc::new(Recent { shelves: Mutex::new(Shelves { half, ..Shelves::default() }) });
+        Self { rest: room(HALF), months: room(HALF_OF_MONTHS) }
+    }
+
+    /// The room of a database's documents.
+    pub(crate) fn of(&self, database: &Database) -> &Arc<Recent> {
+        if is_of_months(database) { &self.months } else { &self.rest }
+    }
+
+    /// Whether this database's documents are kept whoever asks.
+    pub(crate) fn keeps(&self, database: &Database) -> bool {
+        !is_of_months(database)
+    }
+
+    /// The room in which documents are found by keys.
+    pub(crate) fn of_holders(&self) -> &Arc<Recent> {
+        &self.rest
+    }
+}
+
 /// Documents that were read lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Recent {
     shelves: Mutex<Shelves>,
 }
@@ -38,8 +70,9 @@ pub(crate) struct Recent {
 struct Shelves {
     young: Shelf,
     old: Shelf,
-    /// Bytes of JSON in the young half.
+    /// Bytes of JSON in the young half, and the most of them.
     weight: usize,
+    half: usize,
     /// Documents that were forgotten so far.
     changes: u64,
     /// Where the holder of a key was found. True only while what is kept of the holder says so too.
@@ -67,8 +100,6 @@ pub(crate) enum Found {
     Kept(Option<Arc<Document>>),
     /// It has to be read; what is read may be kept with this.
     Unknown(Ticket),
-    /// It has to be read, and is not kept.
-    Passing,
 }
 
 /// The number of changes before a read began.
@@ -85,9 +116,6 @@ pub(crate) struct Stale {
 
 impl Recent {
     pub(crate) fn find(&self, database: &Database, id: &DocId) -> Found {
-        if !is_kept(database) {
-            return Found::Passing;
-        }
         let mut shelves = self.shelves();
         match shelves.reach(database, id) {
             Some(kept) => Found::Kept(kept.document.clone()),
@@ -120,7 +148,7 @@ impl Recent {
         weight: usize,
     ) {
         let mut shelves = self.shelves();
-        if !is_kept(&document.database) || shelves.changes != ticket.0 || weight > HALF / 4 {
+        if is_of_months(&document.database) || shelves.changes != ticket.0 || weight > shelves.half / 4 {
             return;
         }
         if shelves.holders.len() >= KEYS {
@@ -140,14 +168,14 @@ impl Recent {
         let mut shelves = self.shelves();
         let absence = (None, ABSENCE + id.as_ref().len());
         let (document, weight) = found.map_or(absence, |(document, weight)| (Some(Arc::new(document)), weight));
-        if shelves.changes == ticket.0 && weight <= HALF / 4 {
+        if shelves.changes == ticket.0 && weight <= shelves.half / 4 {
             shelves.put(database.clone(), id.clone(), Kept { document, weight, keys: Vec::new() });
         }
     }
 
     /// What a write of this document takes along.
-    pub(crate) fn stale(self: &Arc<Self>, database: &Database, id: &DocId) -> Option<Stale> {
-        is_kept(database).then(|| Stale { recent: self.clone(), database: database.clone(), id: id.clone() })
+    pub(crate) fn stale(self: &Arc<Self>, database: &Database, id: &DocId) -> Stale {
+        Stale { recent: self.clone(), database: database.clone(), id: id.clone() }
     }
 
     fn shelves(&self) -> MutexGuard<'_, Shelves> {
@@ -166,7 +194,7 @@ impl Shelves {
     }
 
     fn put(&mut self, database: Database, id: DocId, kept: Kept) {
-        if self.weight + kept.weight > HALF {
+        if self.weight + kept.weight > self.half {
             self.old = mem::take(&mut self.young);
             self.weight = 0;
         }
@@ -188,8 +216,8 @@ impl Drop for Stale {
     }
 }
 
-fn is_kept(database: &Database) -> bool {
-    !matches!(database.classification(), None | Some(Classification::Modb | Classification::Yodb))
+fn is_of_months(database: &Database) -> bool {
+    matches!(database.classification(), None | Some(Classification::Modb | Classification::Yodb))
 }
 
 fn look<'a>(shelf: &'a Shelf, database: &Database, id: &DocId) -> Option<&'a Kept> {
@@ -239,7 +267,7 @@ mod tests {
 
     #[test]
     fn what_was_read_before_a_write_is_not_kept_after_it() {
-        let (recent, one) = (Arc::new(Recent::default()), document("one"));
+        let (recent, one) = (Rooms::new().rest, document("one"));
         let before = ticket(&recent, &one);
         let stale = recent.stale(&one.database, &one.id);
         keep(&recent, before, &one, 10);
@@ -254,11 +282,10 @@ mod tests {
 
     #[test]
     fn a_key_is_remembered_as_long_as_nothing_was_written() {
-        let (recent, one) = (Arc::new(Recent::default()), document("one"));
+        let (recent, one) = (Rooms::new().rest, document("one"));
         let found = |key: &str| match recent.find_holder("space", key) {
             Found::Kept(document) => Ok(document.unwrap().id.to_string()),
             Found::Unknown(ticket) => Err(ticket),
-            Found::Passing => panic!(),
         };
         for key in ["a", "b"] {
             recent.keep_holder(found(key).unwrap_err(), "space", key, one.clone(), 10);
@@ -285,7 +312,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_known_until_it_is_written() {
-        let (recent, one) = (Arc::new(Recent::default()), document("one"));
+        let (recent, one) = (Rooms::new().rest, document("one"));
         let absent = || matches!(recent.find(&one.database, &one.id), Found::Kept(None));
         let before = ticket(&recent, &one);
         recent.keep(before, &one.database, &one.id, None);
@@ -304,7 +331,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_takes_a_fixed_room() {
-        let (recent, used) = (Arc::new(Recent::default()), document("used"));
+        let (recent, used) = (Rooms::new().rest, document("used"));
         keep(&recent, ticket(&recent, &used), &used, 10);
         for number in 0..3 * HALF / ABSENCE {
             let absent = document(&format!("absent{number}"));
@@ -318,7 +345,7 @@ mod tests {
 
     #[test]
     fn what_is_not_read_any_more_makes_room() {
-        let (recent, used) = (Arc::new(Recent::default()), document("used"));
+        let (recent, used) = (Rooms::new().rest, document("used"));
         keep(&recent, ticket(&recent, &used), &used, 1000);
         for number in 0..20 {
             let other = document(&format!("other{number}"));
@@ -333,10 +360,28 @@ mod tests {
     }
 
     #[test]
-    fn months_are_passed_by() {
-        let recent = Arc::new(Recent::default());
+    fn months_have_a_room_of_their_own() {
+        let rooms = Rooms::new();
         let month = Database::parse("account/aa/bb/00000000000000000000000000cc-202611").unwrap();
-        assert!(matches!(recent.find(&month, &DocId::parse("x").unwrap()), Found::Passing));
-        assert!(recent.stale(&month, &DocId::parse("x").unwrap()).is_none());
+        let (one, said) = (document("one"), Document { database: month.clone(), ..document("said") });
+        assert!(Arc::ptr_eq(rooms.of(&month), &rooms.months) && Arc::ptr_eq(rooms.of(&one.database), &rooms.rest));
+        assert!(rooms.keeps(&one.database) && !rooms.keeps(&month));
+        let keep = |of: &Document, weight| {
+            let room = rooms.of(&of.database);
+            room.keep(ticket(room, of), &of.database, &of.id, Some((of.clone(), weight)));
+        };
+        keep(&one, 10);
+        for number in 0..20 {
+            keep(
+                &Document { id: DocId::parse(&format!("other{number}")).unwrap(), ..said.clone() },
+                HALF_OF_MONTHS / 4,
+            );
+        }
+        keep(&said, HALF_OF_MONTHS / 4 + 1);
+        assert!(has(&rooms.rest, &one) && !has(&rooms.months, &said));
+        keep(&said, 10);
+        assert!(has(&rooms.months, &said));
+        drop(rooms.of(&month).stale(&month, &said.id));
+        assert!(!has(&rooms.months, &said) && has(&rooms.rest, &one));
     }
 }

@@ -79,7 +79,7 @@ pub async fn find(app: &App, account: &Account, doc_type: &str, id: &str) -> Res
     let not_found = || Error::NotFound(id.to_owned());
     let parsed = DocId::parse(id).map_err(|_| not_found())?;
     let month = parsed.month().ok_or_else(not_found)?;
-    let found = app.documents.get(&database(account, month), &parsed).await?;
+    let found = app.documents.get_again(&database(account, month), &parsed).await?;
     found.filter(|document| document.doc_type == doc_type && !document.deleted).ok_or_else(not_found)
 }
 
