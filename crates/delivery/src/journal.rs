@@ -10,6 +10,7 @@
 //! Payload bytes are never in here. A job names its file; who removes a job learns whether that was the file's last reference.
 
 mod claim;
+mod confirmed;
 mod rows;
 
 use std::collections::HashSet;
@@ -28,6 +29,7 @@ use crate::{BODY_LIMIT, Clock, Counts, Error, FileId, Job, JobId, JobState, Lane
 
 pub use claim::Claim;
 pub(crate) use claim::Ticket;
+use confirmed::Confirmed;
 
 /// Jobs that are redriven or rewritten in one piece: a long queue must not hold up the writer.
 const PIECE: usize = 500;
@@ -47,44 +49,6 @@ struct Shared {
     /// Something may have become ready, or nearer.
     wake: Notify,
     confirmed: Confirmed,
-}
-
-/// Jobs that were confirmed and are not written down as such yet. One lazy write takes them all.
-#[derive(Debug, Clone, Default)]
-struct Confirmed(Arc<Mutex<Vec<u64>>>);
-
-/// The lazy write of them. Given up without having run, it forgets them, as any lazy write is forgotten.
-struct Confirming(Option<Confirmed>);
-
-impl Confirmed {
-    /// Takes one more. True when it is the first: then somebody has to write.
-    fn push(&self, id: u64) -> bool {
-        let mut ids = self.ids();
-        ids.push(id);
-        ids.len() == 1
-    }
-
-    fn take(&self) -> Vec<u64> {
-        std::mem::take(&mut *self.ids())
-    }
-
-    fn ids(&self) -> MutexGuard<'_, Vec<u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Confirming {
-    fn take(mut self) -> Vec<u64> {
-        self.0.take().map(|confirmed| confirmed.take()).unwrap_or_default()
-    }
-}
-
-impl Drop for Confirming {
-    fn drop(&mut self) {
-        if let Some(confirmed) = &self.0 {
-            confirmed.take();
-        }
-    }
 }
 
 impl Journal {
@@ -169,8 +133,7 @@ impl Journal {
     pub fn confirm(&self, id: JobId) {
         let now = self.now();
         if self.queue().confirm(id.0, 0, now) {
-            if self.shared.confirmed.push(id.0) {
-                let confirming = Confirming(Some(self.shared.confirmed.clone()));
+            if let Some(confirming) = self.shared.confirmed.push(id.0) {
                 self.shared.ledger.write_lazily(move |connection| rows::confirm(connection, &confirming.take()));
             }
             self.shared.wake.notify_one();
