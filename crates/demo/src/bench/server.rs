@@ -20,9 +20,6 @@ allow = ["127.0.0.0/8"]
 [api]
 max_upload_size = "1GiB"
 token_lifetime = "12h"
-# four hundred calls of one box
-[voicemail]
-max_messages = 0
 [log]
 filter = "error"
 "#;

@@ -21,10 +21,6 @@ pub struct Page {
     pub next: Option<JobId>,
 }
 
-fn journal(error: delivery::Error) -> Error {
-    Error::unavailable("journal", error)
-}
-
 /// What is not yet verified, the oldest first.
 ///
 /// # Errors
@@ -33,7 +29,7 @@ pub async fn list(app: &App, account: &AccountId, start: Option<JobId>, limit: u
     let (mut rows, mut next) = (Vec::new(), start);
     loop {
         let piece = limit.saturating_sub(rows.len()).min(500);
-        let page = app.journal.list(account.as_ref(), next, piece).await.map_err(journal)?;
+        let page = app.journal.list(account.as_ref(), next, piece).await.map_err(Error::journal)?;
         rows.extend(page.jobs.iter().filter_map(row));
         next = page.next;
         if next.is_none() || rows.len() >= limit {
@@ -82,7 +78,7 @@ fn row(job: &Job) -> Option<Value> {
 /// # Errors
 /// [`Error::Unavailable`].
 pub async fn retry(app: &App, account: &AccountId, ids: Option<Vec<JobId>>) -> Result<usize, Error> {
-    app.journal.redrive(account.as_ref(), ids).await.map_err(journal)
+    app.journal.redrive(account.as_ref(), ids).await.map_err(Error::journal)
 }
 
 /// How long an attempt that runs is waited for before its delivery is left where it goes.
@@ -99,7 +95,7 @@ pub async fn reroute(app: &App, account: &AccountId, ids: Option<Vec<JobId>>) ->
     let mut start = None;
     let until = Instant::now() + PATIENCE;
     loop {
-        let page = app.journal.list(account.as_ref(), start, 500).await.map_err(journal)?;
+        let page = app.journal.list(account.as_ref(), start, 500).await.map_err(Error::journal)?;
         for job in page.jobs {
             let asked = asked.as_ref().is_none_or(|ids| ids.contains(&job.id));
             if asked && reroute_when_idle(app, job, until).await? {
@@ -111,7 +107,7 @@ pub async fn reroute(app: &App, account: &AccountId, ids: Option<Vec<JobId>>) ->
             None => break,
         }
     }
-    app.journal.redrive(account.as_ref(), ids).await.map_err(journal)?;
+    app.journal.redrive(account.as_ref(), ids).await.map_err(Error::journal)?;
     Ok(moved)
 }
 
@@ -125,9 +121,9 @@ async fn reroute_when_idle(app: &App, mut job: Job, until: Instant) -> Result<bo
                 tokio::time::sleep(Duration::from_millis(20)).await
             }
             Err(delivery::Error::Running | delivery::Error::Unknown) => return Ok(false),
-            Err(error) => return Err(journal(error)),
+            Err(error) => return Err(Error::journal(error)),
         }
-        match app.journal.get(job.id).await.map_err(journal)? {
+        match app.journal.get(job.id).await.map_err(Error::journal)? {
             Some(again) => job = again,
             None => return Ok(false),
         }

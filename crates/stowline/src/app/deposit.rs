@@ -209,14 +209,14 @@ impl Deposit {
                 if reserved.is_err() && published.is_ok() {
                     app.spool.remove(&file);
                 }
-                (reserved.map_err(journal)?, published)
+                (reserved.map_err(Error::journal)?, published)
             }
             // Kept files are not swept by listing their folder, so the reservation comes first.
-            Area::Kept => (app.journal.reserve(job).await.map_err(journal)?, arrived.file.publish().await),
+            Area::Kept => (app.journal.reserve(job).await.map_err(Error::journal)?, arrived.file.publish().await),
         };
         if let Err(error) = published {
             cancel(app, id).await;
-            return Err(full(error));
+            return Err(Error::spool(error));
         }
         match self.save(app, &name, &attachment, form).await {
             Ok(document) => {
@@ -358,7 +358,7 @@ where
     E: std::fmt::Display,
 {
     let mut body = std::pin::pin!(body);
-    let mut partial = files.begin().map_err(full)?;
+    let mut partial = files.begin().map_err(Error::spool)?;
     let mut length = 0_u64;
     while let Some(chunk) = body.next().await {
         let chunk = chunk.map_err(|error| Error::Interrupted(error.to_string()))?;
@@ -366,9 +366,9 @@ where
         if length > limit {
             return Err(Error::TooLarge { limit });
         }
-        partial.write(chunk).await.map_err(full)?;
+        partial.write(chunk).await.map_err(Error::spool)?;
     }
-    partial.finish().await.map_err(full)
+    partial.finish().await.map_err(Error::spool)
 }
 
 /// The same delivery by today's plan; none when it would go where it goes already, or when the plan now keeps the bytes here.
@@ -413,12 +413,4 @@ async fn cancel(app: &App, id: JobId) {
         Ok(file) => file.iter().for_each(|file| app.spool.remove(file)),
         Err(error) => tracing::warn!(error = %error, "a reservation of a refused deposit stays until the next start"),
     }
-}
-
-fn full(error: delivery::Error) -> Error {
-    Error::unavailable("spool", error)
-}
-
-fn journal(error: delivery::Error) -> Error {
-    Error::unavailable("journal", error)
 }

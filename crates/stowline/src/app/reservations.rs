@@ -17,17 +17,13 @@ use crate::jobs;
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-fn journal(error: delivery::Error) -> Error {
-    Error::unavailable("journal", error)
-}
-
 /// Settles what an earlier run left reserved, by reading the document of each: present with the same generation, it is confirmed; absent,
 /// the reservation goes with its file; with the store out of reach it stays.
 ///
 /// # Errors
 /// [`Error::Unavailable`] when the journal cannot be read.
 pub async fn reconcile(app: &App) -> Result<(), Error> {
-    for job in app.journal.reservations().await.map_err(journal)? {
+    for job in app.journal.reservations().await.map_err(Error::journal)? {
         if let Err(error) = reconcile_one(app, &job).await {
             tracing::warn!(job.kind = %job.kind, error = %error, "a reservation could not be settled and stays");
         }
@@ -46,7 +42,7 @@ pub(crate) fn settle_later(app: Arc<App>, id: JobId) {
             if !app.documents.healthy() || !app.journal.healthy() {
                 continue;
             }
-            let settled = match app.journal.get(id).await.map_err(journal) {
+            let settled = match app.journal.get(id).await.map_err(Error::journal) {
                 Ok(None) => return,
                 Ok(Some(job)) => reconcile_one(&app, &job).await,
                 Err(error) => Err(error),
@@ -85,7 +81,7 @@ async fn reconcile_one(app: &App, job: &Job) -> Result<(), Error> {
             if let Some(file) = kept {
                 app.kept.remove(&file);
             }
-            if let Some(file) = app.journal.cancel(job.id).await.map_err(journal)? {
+            if let Some(file) = app.journal.cancel(job.id).await.map_err(Error::journal)? {
                 app.spool.remove(&file);
             }
         }
@@ -109,7 +105,7 @@ async fn settle_removal(app: &App, id: JobId, holder: Option<jobs::Holder>) -> R
             .is_some_and(|attachment| attachment.generation == holder.generation),
     };
     if held {
-        app.journal.cancel(id).await.map_err(journal)?;
+        app.journal.cancel(id).await.map_err(Error::journal)?;
     } else {
         app.journal.confirm(id);
     }

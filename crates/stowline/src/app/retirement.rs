@@ -194,6 +194,6 @@ async fn park(app: &App, scope: &Scope, handler: &str) -> Result<(), Error> {
         own = (!reseller).then_some(account.as_ref());
     }
     let lanes = crate::jobs::lanes_of(own, handler);
-    app.journal.make_due(&lanes).await.map_err(|error| Error::unavailable("journal", error))?;
+    app.journal.make_due(&lanes).await.map_err(Error::journal)?;
     Ok(())
 }

@@ -223,7 +223,7 @@ pub async fn forget_account(app: &App, account: &AccountId) -> Result<(), Error>
     oauth::forget(app, account).await?;
     app.dataplans.forget(&Scope::Account(account.clone()));
     // What waits for a handler that is gone is parked at its next attempt: now.
-    app.journal.redrive(account.as_ref(), None).await.map_err(|error| Error::unavailable("journal", error))?;
+    app.journal.redrive(account.as_ref(), None).await.map_err(Error::journal)?;
     Ok(())
 }
 
@@ -303,16 +303,15 @@ async fn wake(app: &App, scope: &Scope, before: &Map<String, Value>, after: &Map
 }
 
 async fn wake_lanes(app: &App, scope: &Scope, changed: &[&String]) -> Result<(), Error> {
-    let journal = |error| Error::unavailable("journal", error);
     let mut own = None;
     if let Some(account) = scope.account() {
-        app.journal.redrive(account.as_ref(), None).await.map_err(journal)?;
+        app.journal.redrive(account.as_ref(), None).await.map_err(Error::journal)?;
         // A reseller's handlers serve the accounts below it too.
         let reseller = accounts::find(app, account).await?.is_some_and(|account| account.is_reseller());
         own = (!reseller).then_some(account.as_ref());
     }
     for id in changed {
-        app.journal.make_due(&crate::jobs::lanes_of(own, id)).await.map_err(journal)?;
+        app.journal.make_due(&crate::jobs::lanes_of(own, id)).await.map_err(Error::journal)?;
     }
     Ok(())
 }
