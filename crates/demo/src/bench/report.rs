@@ -165,7 +165,7 @@ over the rounds, ratios are medians of the rounds' ratios.
 - **handlers**: each handler alone, in its layers and without a queue, beside `rclone copy --transfers` with as many files at once to the same server: s3s-fs,
   azurite and fake-gcs-server (behind a proxy of ours), nginx, OpenSSH, pyftpdlib, a folder. rclone cannot write to a plain web server; there it is `curl --parallel`.
   Both sides make as sure of what they wrote: rclone compares lengths, and digests where the server tells them, so `webdav` and `ftp` run with `read_back` off (over
-  plain connections it is on unless it is said); `http` reads back what it wrote, and so does curl. Our syncs of `filesystem` and `sftp` have a `sync` of the file
+  plain connections it is on unless it is said); `http` reads back what it wrote, and so does curl, with `diff`. Our syncs of `filesystem` and `sftp` have a `sync` of the file
   system after rclone beside them. Digests are known before, as they are of what was deposited. How many small files there are is found out first, and a
   load that has had ten seconds gets no further round: some of these servers are slow. First bytes: a message of 1 MB read through the program,
   and from the S3 server by a presigned URL, in turns, each on a connection that is kept.

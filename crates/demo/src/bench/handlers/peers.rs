@@ -1,7 +1,7 @@
 //! The servers that both sides put files on, and how the other side is told where they are: rclone, or curl where rclone cannot write.
 //!
 //! Neither side does more than the other: rclone looks at an object's length once it is there, and at its digest where the server tells one, so
-//! no handler is told to read back what it wrote; what `http` reads back in any case, curl fetches too. What `filesystem` and `sftp` sync is synced.
+//! no handler is told to read back what it wrote; what `http` reads back in any case, curl fetches and `diff` compares. What `filesystem` and `sftp` sync is synced.
 
 use std::any::Any;
 use std::fmt::Write;
@@ -74,7 +74,7 @@ impl Peer {
         match &self.rival {
             Rival::Rclone { synced: None, .. } => "rclone",
             Rival::Rclone { .. } => "rclone, then sync",
-            Rival::Curl(_) => "curl, there and back",
+            Rival::Curl(_) => "curl, there and back, and diff",
         }
     }
 
@@ -112,16 +112,24 @@ impl Peer {
     }
 }
 
-/// Sends all files of a folder, then fetches them.
+/// Where the other side keeps for a moment what it has fetched: in memory, where there is such a place.
+const MEMORY: &str = "/dev/shm";
+
+/// Sends all files of a folder, then fetches and compares them.
 fn curl(url: &str, from: &Path, to: &str, transfers: usize) -> anyhow::Result<Vec<Command>> {
+    let beside = from.parent().context("a folder above")?;
+    let memory = Path::new(MEMORY);
+    let back = if memory.is_dir() { memory } else { beside }.join(format!("bench-back-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&back);
+    std::fs::create_dir(&back)?;
     let (mut up, mut down) = (String::new(), String::new());
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
         let there = format!("{url}{to}/{}", entry.file_name().to_string_lossy());
         writeln!(up, "upload-file = \"{}\"\nurl = \"{there}\"", entry.path().display())?;
-        writeln!(down, "output = \"/dev/null\"\nurl = \"{there}\"")?;
+        writeln!(down, "output = \"{}\"\nurl = \"{there}\"", back.join(entry.file_name()).display())?;
     }
-    let (beside, mut commands) = (from.parent().context("a folder above")?, Vec::new());
+    let mut commands = Vec::new();
     for (name, text) in [("up", up), ("down", down)] {
         let file = beside.join(format!("curl-{name}"));
         std::fs::write(&file, text)?;
@@ -130,6 +138,11 @@ fn curl(url: &str, from: &Path, to: &str, transfers: usize) -> anyhow::Result<Ve
         command.arg(transfers.to_string()).arg("--config").arg(file);
         commands.push(command);
     }
+    let mut diff = Command::new("diff");
+    diff.args(["--brief", "--recursive"]).arg(from).arg(&back);
+    let mut remove = Command::new("rm");
+    remove.arg("--recursive").arg(&back);
+    commands.extend([diff, remove]);
     Ok(commands)
 }
 
