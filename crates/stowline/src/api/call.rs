@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use axum::extract::{ConnectInfo, Request};
 use futures_util::StreamExt;
 use http::HeaderMap;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
@@ -24,6 +24,9 @@ use crate::app::{App, Error};
 const LARGEST_JSON: u64 = 8_000_000;
 /// The most bytes of JSON from who has not shown a token.
 const LARGEST_ANONYMOUS: u64 = 64 << 10;
+
+/// The longest name of a function.
+const LONGEST_CALLBACK: usize = 128;
 
 /// The address of what comes from nowhere.
 const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -50,6 +53,8 @@ pub struct Call {
     pub proof: Option<Proof>,
     /// `X-Auth-Account-ID`.
     pub account_header: Option<String>,
+    /// The function that the answer is given to (`jsonp`).
+    pub callback: Option<String>,
     /// Who calls; set before every endpoint that is not open.
     pub caller: Option<Caller>,
     /// The account in the path, loaded.
@@ -73,6 +78,7 @@ impl Default for Call {
             upload: None,
             proof: None,
             account_header: None,
+            callback: None,
             caller: None,
             account: None,
             request_id: String::new(),
@@ -194,6 +200,7 @@ pub async fn read(app: &App, request: Request, request_id: &str) -> Result<Call,
     }
     tunnel(&mut call)?;
     call.proof = Proof::of(&call);
+    call.callback = callback(&call)?;
     resolve_own_account(&mut call);
     Ok(call)
 }
@@ -287,6 +294,23 @@ fn open_envelope(call: &mut Call, bytes: &[u8]) -> Result<(), Fault> {
     };
     call.envelope = fields;
     Ok(())
+}
+
+/// The function that `jsonp` names. A page of anybody's may ask like this, with a token that it has; not with what a browser adds by itself.
+fn callback(call: &Call) -> Result<Option<String>, Error> {
+    let Some(name) = call.query("jsonp") else { return Ok(None) };
+    let is_word = |word: &str| {
+        !word.starts_with(|c: char| c.is_ascii_digit())
+            && !word.is_empty()
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '$'))
+    };
+    if name.len() > LONGEST_CALLBACK || !name.split('.').all(is_word) {
+        return Err(Error::invalid("jsonp", "pattern", "name a function: words with dots between"));
+    }
+    if call.headers.contains_key(AUTHORIZATION) {
+        return Err(Error::invalid("jsonp", "invalid", "show a token in the query instead of Authorization"));
+    }
+    Ok(Some(name.to_owned()))
 }
 
 /// A `POST` may say in its query or envelope which verb it stands for.

@@ -14,7 +14,7 @@ pub async fn list(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let account = &call.account()?.id;
     let asked = call.query("page_size").and_then(|size| size.parse().ok()).filter(|size| *size > 0);
     let size = asked.unwrap_or(app.config.api.page_size).min(10_000);
-    let all = call.is_true("paginate") == Some(false);
+    let all = call.is_true("paginate") == Some(false) || call.is_true("is_chunked") == Some(true);
     storage::on(&app).await?;
     let start = match call.query("start_key").filter(|key| !key.is_empty()) {
         None => None,

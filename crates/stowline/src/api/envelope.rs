@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use http::header::{CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, VARY};
+use http::header::{CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -115,6 +115,8 @@ pub struct About {
     path: String,
     token: Option<String>,
     pretty: bool,
+    /// The function that the answer is given to.
+    callback: Option<String>,
     /// What a reader has already: the tags of `If-None-Match`.
     has: Vec<String>,
 }
@@ -131,6 +133,7 @@ impl About {
             node: app.node.clone(),
             path: request.uri().path().trim_end_matches('/').to_owned(),
             token: None,
+            callback: None,
             has: Vec::new(),
             pretty: request.headers().get("x-pretty-print").is_some_and(|value| value == "true"),
         }
@@ -143,6 +146,7 @@ impl About {
             self.has = call.tags(IF_NONE_MATCH);
         }
         self.pretty |= call.is_true("pretty_print") == Some(true);
+        self.callback.clone_from(&call.callback);
     }
 }
 
@@ -160,6 +164,7 @@ impl Bare {
             path: String::new(),
             token: None,
             pretty: false,
+            callback: None,
             has: Vec::new(),
         };
         wrap(&about, Err(self.0))
@@ -246,10 +251,24 @@ fn render(about: &About, status: StatusCode, mut body: Map<String, Value>) -> Re
     }
     let body = Value::Object(body);
     let text = if about.pretty { format!("{body:#}").into_bytes() } else { text(&body) };
+    if let Some(function) = &about.callback {
+        return script(function, status, &text);
+    }
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     // Exactly this: the web console does not parse an error whose type carries a charset.
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A script that gives the answer to a function of the page that asked.
+fn script(function: &str, status: StatusCode, json: &[u8]) -> Response {
+    // In older scripts these two end a line, within a text too.
+    let json = String::from_utf8_lossy(json).replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029");
+    let mut response = Response::new(Body::from(format!("{function}({json});")));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/javascript"));
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 

@@ -28,7 +28,7 @@ pub struct Paging {
 }
 
 impl Paging {
-    /// Reads `page_size`, `start_key`, `paginate`, `ascending` and `descending`.
+    /// Reads `page_size`, `start_key`, `paginate`, `is_chunked` (all rows, as Kazoo streams them), `ascending` and `descending`.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a `start_key` that is none of ours.
@@ -39,7 +39,7 @@ impl Paging {
             .and_then(|size| usize::try_from(size).ok())
             .filter(|size| *size > 0);
         let size = size.unwrap_or(app.config.api.page_size).min(LARGEST_PAGE);
-        let all = says(call, "paginate", "false");
+        let all = says(call, "paginate", "false") || says(call, "is_chunked", "true");
         let ascending = says(call, "ascending", "true") || says(call, "descending", "false");
         let start_key = call.query("start_key").unwrap_or_default().to_owned();
         let start = if start_key.is_empty() { None } else { Some(read_start_key(&start_key)?) };

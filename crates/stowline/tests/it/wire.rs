@@ -91,6 +91,49 @@ async fn every_document_and_list_has_a_tag_that_conditions_hold_against() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_given_to_the_function_that_jsonp_names() {
+    let platform = Platform::start().await;
+    let api = &platform.tenant.api;
+    let path = platform.storage();
+    api.put(&path, &json!({"data": {"note": "a\u{2028}b"}})).await.expect_status(201);
+    let script = async |path: &str, status: u16| {
+        let answer = api.get(path).await.expect_status(status);
+        assert_eq!(answer.header("content-type"), Some("application/javascript"), "{path}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        let text = String::from_utf8(answer.body.to_vec()).unwrap();
+        assert!(!text.contains('\u{2028}'), "{text}");
+        let json = text.strip_prefix("app.on_answer(").and_then(|rest| rest.strip_suffix(");"));
+        serde_json::from_str::<Value>(json.unwrap()).unwrap()
+    };
+    assert_eq!(script(&format!("{path}?jsonp=app.on_answer"), 200).await["data"]["note"], "a\u{2028}b");
+    let missing = script(&format!("{path}/plans/nothing?jsonp=app.on_answer"), 403).await;
+    assert_eq!(missing["status"], "error");
+    for bad in ["alert(1)//", "", ".a", "1a", "a..b", &"a".repeat(129)] {
+        let answer = api.get(&format!("{path}?jsonp={bad}")).await.expect_status(400).json();
+        assert!(answer["data"]["jsonp"]["pattern"].is_object(), "{bad}: {answer}");
+    }
+    // What a browser adds by itself proves nothing of the page that asks.
+    let basic = api.request(Method::GET, &format!("{path}?jsonp=f")).header("authorization", "Basic eDp5");
+    let refused = api.send(basic).await.expect_status(400).json();
+    assert!(refused["data"]["jsonp"]["invalid"].is_object(), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_asked_for_in_chunks_is_whole() {
+    let platform = Platform::start().await;
+    let api = &platform.tenant.api;
+    let boxes = format!("/v2/accounts/{}/vmboxes", platform.tenant.id);
+    for number in 1..=3 {
+        let data = json!({"data": {"name": format!("box {number}"), "mailbox": number.to_string()}});
+        api.put(&boxes, &data).await.expect_status(201);
+    }
+    let page = api.get(&format!("{boxes}?page_size=2")).await.expect_status(200).json();
+    assert_eq!((page["data"].as_array().unwrap().len(), page["next_start_key"].is_string()), (2, true));
+    let all = api.get(&format!("{boxes}?page_size=2&is_chunked=true")).await.expect_status(200).json();
+    assert_eq!((all["data"].as_array().unwrap().len(), all.get("next_start_key")), (3, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_asks_too_often_is_told_when_to_ask_again() {
     let limits = "[api]\nanonymous_per_second = 1\naccount_per_second = 2";
     let platform = Platform::with(&format!("{CONFIG}\n{limits}")).await;
