@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
-use plan::{AccountId, Database, DocType, retention};
+use plan::{AccountId, Database, Dataplan, DocType, retention};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -113,10 +113,15 @@ async fn clear(app: &Arc<App>, account: &Account, database: &Database, first: i6
 
 /// Since when what is of a type is kept, by the plan in force; none: for good.
 async fn kept_since(app: &App, account: &AccountId, database: &Database, doc_type: &str) -> Result<Option<i64>, Error> {
-    let doc_type = DocType::parse(doc_type).map_err(|error| Error::internal("naming a type", error))?;
     let Some(plan) = dataplans::unbroken(app, account).await? else { return Ok(None) };
+    Ok(kept_for(&plan, database, doc_type)?.map(|kept| time::now().saturating_sub(kept)))
+}
+
+/// For how many seconds a plan keeps what is of a type in a database; none: for good.
+pub(super) fn kept_for(plan: &Dataplan, database: &Database, doc_type: &str) -> Result<Option<i64>, Error> {
+    let doc_type = DocType::parse(doc_type).map_err(|error| Error::internal("naming a type", error))?;
     let days = plan.route(database, Some(&doc_type)).retention_days;
-    Ok(days.map(|days| time::now().saturating_sub(i64::from(days.get()) * DAY)))
+    Ok(days.map(|days| i64::from(days.get()) * DAY))
 }
 
 /// Removes what a query finds, page after page, no faster than is configured.

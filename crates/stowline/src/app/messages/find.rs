@@ -1,17 +1,15 @@
 //! Lists and counts of messages, over the months that they lie in.
 
 use connections::Order;
-use plan::{AccountId, Database, DocId, DocType};
+use plan::{AccountId, Database, DocId};
 
 use super::super::mailboxes::Mailbox;
 use super::super::months::{self, Span, Which};
 use super::super::pages::{Ask, Page};
-use super::super::{App, Error, dataplans};
+use super::super::{App, Error, dataplans, retention};
 use super::{Message, TYPE};
 use crate::app::accounts::Account;
 use crate::time;
-
-const DAY: i64 = 86_400;
 
 /// Which messages of an account are not past retention.
 #[derive(Debug, Clone, Copy)]
@@ -26,13 +24,10 @@ pub struct Retained {
 /// [`Error::Unavailable`].
 pub async fn retained(app: &App, account: &AccountId) -> Result<Retained, Error> {
     let now = time::now();
-    let doc_type = DocType::parse(TYPE).map_err(|error| Error::internal("naming a type", error))?;
     let database = Database::Modb(account.clone(), months::of("timestamp", now)?);
     let plan = dataplans::of(app, account, None).await?;
-    let kept = match plan.route(&database, Some(&doc_type)).retention_days {
-        Some(days) => i64::from(days.get()) * DAY,
-        None => i64::try_from(app.config.voicemail.retention.as_secs()).unwrap_or(i64::MAX),
-    };
+    let configured = || i64::try_from(app.config.voicemail.retention.as_secs()).unwrap_or(i64::MAX);
+    let kept = retention::kept_for(&plan, &database, TYPE)?.unwrap_or_else(configured);
     Ok(Retained { since: now.saturating_sub(kept), now })
 }
 
