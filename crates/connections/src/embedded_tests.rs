@@ -343,6 +343,28 @@ async fn a_walk_passes_every_database_that_holds_anything_once() {
 }
 
 #[tokio::test]
+async fn what_is_old_by_both_of_its_times_is_counted_deleted_or_not() {
+    let (_folder, store) = open();
+    for (name, at, came, of_type) in [
+        ("a", 10, json!({"came": 10}), "thing"),
+        ("b", 19, json!({}), "thing"),
+        ("c", 20, json!({"came": 1}), "thing"),
+        ("d", 5, json!({"came": 20}), "thing"),
+        ("e", 5, json!({"came": 5}), "other"),
+        ("f", 5, json!({"came": 19}), "thing"),
+    ] {
+        let draft = Draft { doc_type: of_type.into(), at, ..draft(came) };
+        store.create(&database(), &id(name), draft).await.unwrap();
+    }
+    let delete = |document: &Document| Ok(Change::Delete(document.body.clone()));
+    store.update(&database(), &id("f"), delete).await.unwrap();
+    let count = async |time| store.count_before(&database(), "thing", time, "$.came").await.unwrap();
+    assert_eq!((count(5).await, count(20).await, count(21).await), (0, 3, 5));
+    let elsewhere = Database::parse("system_config").unwrap();
+    assert_eq!(store.count_before(&elsewhere, "thing", 100, "$.came").await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn a_file_of_the_first_schema_is_brought_up_to_date() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("documents.db");

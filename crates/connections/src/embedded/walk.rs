@@ -1,5 +1,6 @@
-//! A walk over the databases that hold anything.
+//! A walk over the databases that hold anything, and a count of what is old in one of them.
 
+use plan::Database;
 use rusqlite::{Connection, params};
 
 use super::Embedded;
@@ -23,6 +24,35 @@ impl Embedded {
                 names.push(next);
             }
             Ok(names)
+        })
+        .await
+    }
+
+    /// How many documents of a type, deleted softly or not, carry a time before `time` and say one before it at `path` too. Those that carry a later one
+    /// are not looked at.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable).
+    pub async fn count_before(
+        &self,
+        database: &Database,
+        doc_type: &str,
+        time: i64,
+        path: &'static str,
+    ) -> Result<u64, Error> {
+        let (database, doc_type) = (database.name(), doc_type.to_owned());
+        self.read(move |connection: &Connection| {
+            // Each deletion by itself: there is an index of each.
+            let count = |deleted: u8| {
+                format!(
+                    "SELECT count(*) AS number FROM documents WHERE db = ?1 AND type = ?2 AND deleted = {deleted}
+                     AND at < ?3 AND coalesce(json_extract(body, '{path}'), 0) < ?3"
+                )
+            };
+            let sql = format!("SELECT sum(number) FROM ({} UNION ALL {})", count(0), count(1));
+            let mut statement = connection.prepare_cached(&sql)?;
+            let number: i64 = statement.query_row(params![database, doc_type, time], |row| row.get(0))?;
+            Ok(number.unsigned_abs())
         })
         .await
     }

@@ -9,7 +9,7 @@ use plan::{AccountId, Database, Dataplan, DocType, Layer, Level, Route, StorageD
 use serde_json::{Map, Value, json};
 
 use super::storage_documents::{self, Scope, Wish, entries};
-use super::{App, Error, dataplans};
+use super::{App, Error, dataplans, retention};
 use crate::time;
 
 /// Types that are asked about whether a plan speaks of them or not.
@@ -84,7 +84,7 @@ fn database(account: Option<&AccountId>, named: Option<&str>) -> Result<Database
 }
 
 /// What a document would change if it were saved: what is wrong with it, its routes before and after by class and type, and which entries would
-/// be retired. Nothing is written; nothing is tried unless `probe`.
+/// be retired; of an account's, how many documents would be removed for their age. Nothing is written; nothing is tried unless `probe`.
 ///
 /// # Errors
 /// [`Error::Unavailable`], [`Error::Invalid`] when `data` is no object.
@@ -110,6 +110,11 @@ pub async fn dry_run(
         let routes = routes(scope, &before, &after, &old, &new);
         shown["changed"] = routes.iter().filter(|row| row["changed"] == true).count().into();
         shown["routes"] = routes.into();
+        if let Scope::Account(account) = scope
+            && violations.is_empty()
+        {
+            shown["removes"] = json!(retention::foretell(app, account, &new).await?);
+        }
     }
     Ok(shown)
 }

@@ -4,7 +4,7 @@
 //! database; who has a span of time walks the months that it touches.
 
 use connections::{Document, Order, Query};
-use plan::{Database, DocId, Month};
+use plan::{AccountId, Database, DocId, Month};
 
 use super::pages::{self, Ask, Page};
 use super::{App, Error};
@@ -131,6 +131,30 @@ pub fn databases(account: &Account, span: Span, order: Order) -> Vec<Database> {
         found.reverse();
     }
     found
+}
+
+/// Names of databases that are read at once.
+const NAMES: usize = 100;
+
+/// The months in which an account holds anything.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn held(app: &App, account: &AccountId) -> Result<Vec<Month>, Error> {
+    let begins = format!("{}-", Database::Account(account.clone()).name());
+    let (mut months, mut last) = (Vec::new(), begins.clone());
+    loop {
+        let names = app.documents.databases_after(&last, NAMES).await?;
+        let own = names.iter().take_while(|name| name.starts_with(&begins));
+        months.extend(own.filter_map(|name| match Database::parse(name) {
+            Ok(Database::Modb(_, month)) => Some(month),
+            _ => None,
+        }));
+        match names.last().filter(|name| name.starts_with(&begins)) {
+            Some(name) => last.clone_from(name),
+            None => return Ok(months),
+        }
+    }
 }
 
 /// Months, counted from the year 0.

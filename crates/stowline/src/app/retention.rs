@@ -11,6 +11,7 @@
 //! document: a change that was answered is kept to. It holds no state: each document goes in the order of a removal (`removal`), which survives a crash, and
 //! the next round finds what this one left.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -122,6 +123,28 @@ pub(super) fn kept_for(plan: &Dataplan, database: &Database, doc_type: &str) -> 
     let doc_type = DocType::parse(doc_type).map_err(|error| Error::internal("naming a type", error))?;
     let days = plan.route(database, Some(&doc_type)).retention_days;
     Ok(days.map(|days| i64::from(days.get()) * DAY))
+}
+
+/// How many documents of an account a plan would have removed now, by type. What is on its way to where it may stay is among them, though it waits.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn foretell(app: &App, account: &AccountId, plan: &Dataplan) -> Result<BTreeMap<&'static str, u64>, Error> {
+    let (now, mut removed) = (time::now(), BTreeMap::new());
+    for month in months::held(app, account).await? {
+        let (database, first) = (Database::Modb(account.clone(), month), months::bounds(month).from);
+        for doc_type in retention::TYPES {
+            let kept = kept_for(plan, &database, doc_type)?;
+            let Some(since) = kept.map(|kept| now.saturating_sub(kept)).filter(|since| first < *since) else {
+                continue;
+            };
+            let count = app.documents.count_before(&database, doc_type, since, "$.pvt_created").await?;
+            if count > 0 {
+                *removed.entry(doc_type).or_default() += count;
+            }
+        }
+    }
+    Ok(removed)
 }
 
 /// Removes what a query finds, page after page, no faster than is configured.

@@ -194,6 +194,46 @@ async fn retention_is_locked_explained_and_foretold_as_any_key_and_is_not_a_user
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_tells_how_many_documents_would_be_removed_and_that_many_are() {
+    let inside = Inside::with(BY_HAND).await;
+    recording(&inside, 400).await;
+    recording(&inside, 91).await;
+    recording(&inside, 5).await;
+    let late = recording(&inside, 300).await;
+    came(&inside, RECORDING, &late, 1).await;
+    leg(&inside, 40).await;
+    // What was deleted and still lies here goes too.
+    let (mailbox, letter) = message(&inside, 60).await;
+    inside.api.delete(&format!("{mailbox}/messages/{letter}")).await.expect_status(200);
+    let dry_run = inside.path("storage/dry_run");
+    let told = async |plan: Value| {
+        let asked = json!({"data": {"plan": {"modb": plan}}});
+        inside.api.post(&dry_run, &asked).await.expect_status(200).data()["removes"].clone()
+    };
+    let by_type = |days: i64| json!({"types": {RECORDING: {"retention_days": days}}});
+    assert_eq!(told(json!({})).await, json!({}));
+    assert_eq!(told(by_type(500)).await, json!({}));
+    assert_eq!(told(by_type(90)).await, json!({RECORDING: 2}));
+    assert_eq!(told(json!({"retention_days": 500})).await, json!({}));
+    let all = json!({"retention_days": 2});
+    let expected = json!({RECORDING: 3, "cdr": 1, "mailbox_message": 1});
+    assert_eq!(told(all.clone()).await, expected);
+    // Nothing was removed by asking, nor does what is not valid promise anything.
+    assert_eq!(round(&inside).await, 0);
+    assert_eq!(told(json!({"retention_days": -1})).await, Value::Null);
+    // What the system says counts as well as the account's own.
+    let system = json!({"data": {"plan": {"modb": {"types": {"cdr": {"retention_days": 30}}}}}});
+    let of_system = inside.master.post("/v2/storage/dry_run", &system).await.expect_status(200).data();
+    assert_eq!(of_system.get("removes"), None, "of all that is below it nobody counts");
+    inside.master.put("/v2/storage", &system).await.expect_status(201);
+    assert_eq!(told(json!({})).await, json!({"cdr": 1}));
+    assert_eq!(told(all.clone()).await, expected);
+    inside.api.put(&inside.path("storage"), &json!({"data": {"plan": {"modb": all}}})).await.expect_status(201);
+    assert_eq!(round(&inside).await, 5);
+    assert_eq!(told(json!({"retention_days": 2})).await, json!({}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_a_plan_that_is_linked_to_is_gone_nothing_is_removed() {
     let inside = Inside::with(BY_HAND).await;
     let id = recording(&inside, 3).await;
