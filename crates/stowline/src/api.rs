@@ -109,7 +109,7 @@ async fn handle(app: Arc<App>, request: Request) -> (envelope::About, Result<Rep
     let asked = knocks::about_storage(request.method(), request.uri().path());
     let mut outcome = handle_read(&app, request, &mut about).await;
     if !about.authenticated
-        && let Err(error) = app.limits.anonymous(from)
+        && let Err(error) = about.count(app.limits.anonymous(from))
     {
         outcome = Err(error.into());
     }
@@ -142,7 +142,7 @@ async fn run(app: Arc<App>, about: &mut envelope::About, call: &mut Call) -> Res
             return Err(Error::Unauthenticated.into());
         }
         about.authenticated = true;
-        app.limits.account(&caller.account.id)?;
+        about.count(app.limits.account(&caller.account.id))?;
         call.caller = Some(caller);
     }
     let (route, params) = matched?;

@@ -334,6 +334,19 @@ fn envelope() -> Value {
             "page_size": {"type": "integer"},
             "start_key": {"type": "string"},
             "next_start_key": {"type": "string"},
+            "metadata": {
+                "type": "object",
+                "description": "What the server noted of the document that `data` shows",
+                "properties": {
+                    "id": {"type": "string"},
+                    "type": {"type": "string"},
+                    "account_id": {"type": "string"},
+                    "created": {"type": "integer", "description": "Gregorian seconds"},
+                    "modified": {"type": "integer", "description": "Gregorian seconds"},
+                    "deleted": {"const": true},
+                },
+            },
+            "tokens": tokens(),
         },
     })
 }
@@ -348,7 +361,17 @@ fn error() -> Value {
             "message": {"type": "string"},
             "status": {"const": "error"},
             "request_id": {"type": "string"},
+            "tokens": tokens(),
         },
+    })
+}
+
+fn tokens() -> Value {
+    json!({
+        "type": "object",
+        "description": "What the request took of how many its sender may make, where that is limited",
+        "required": ["consumed", "remaining"],
+        "properties": {"consumed": {"type": "integer"}, "remaining": {"type": "integer"}},
     })
 }
 

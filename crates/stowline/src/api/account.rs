@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use plan::merge;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::error::Fault;
 use super::list::{Filters, Paging, Times};
@@ -24,13 +24,13 @@ fn shown(account: &Account) -> Value {
 /// `PUT /accounts`: an account below the caller's own.
 pub async fn create_below_own(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let created = accounts::create(&app, Some(&call.caller()?.account), call.data.clone()).await?;
-    Ok(Reply::created(shown(&created)).revision(&created.document.revision).at(created.id.to_string()))
+    Ok(Reply::created(shown(&created)).of(&created.document).at(created.id.to_string()))
 }
 
 /// `PUT /accounts/{account}`: an account below that one.
 pub async fn create(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let created = accounts::create(&app, Some(call.account()?), call.data.clone()).await?;
-    Ok(Reply::created(shown(&created)).revision(&created.document.revision).at(created.id.to_string()))
+    Ok(Reply::created(shown(&created)).of(&created.document).at(created.id.to_string()))
 }
 
 /// `GET /accounts/{account}`.
@@ -40,7 +40,7 @@ pub async fn read(_: Arc<App>, call: Call) -> Result<Reply, Fault> {
     if call.has(&revision) {
         return Ok(Reply::NotModified(revision));
     }
-    Ok(Reply::ok(shown(account)).revision(revision))
+    Ok(Reply::ok(shown(account)).of(&account.document))
 }
 
 /// `POST /accounts/{account}`.
@@ -68,7 +68,7 @@ async fn change(app: &App, call: &Call, mut data: Value) -> Result<Reply, Fault>
         keep(&mut data, &account.document.body, &FOR_THOSE_ABOVE)?;
     }
     let changed = accounts::replace(app, account, data).await?;
-    Ok(Reply::ok(shown(&changed)).revision(&changed.document.revision))
+    Ok(Reply::ok(shown(&changed)).of(&changed.document))
 }
 
 /// `DELETE /accounts/{account}`.
@@ -76,14 +76,7 @@ pub async fn remove(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let account = call.account()?;
     expect(&call.if_match(), &account.document.revision.to_string())?;
     accounts::remove(&app, account).await?;
-    let mut data = accounts::public(account);
-    data.insert("_read_only".into(), deleted());
-    Ok(Reply::ok(data))
-}
-
-/// What marks a deleted document in the answer to its deletion.
-pub(super) fn deleted() -> Value {
-    Value::Object(Map::from_iter([("deleted".to_owned(), Value::Bool(true))]))
+    Ok(Reply::removed(accounts::public(account), &account.document))
 }
 
 fn row(account: &Account) -> Value {
@@ -145,13 +138,13 @@ pub async fn rotate_api_key(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
 /// `PUT /accounts/{account}/reseller`.
 pub async fn promote(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let changed = tree::set_reseller(&app, call.account()?, true).await?;
-    Ok(Reply::created(shown(&changed)).revision(&changed.document.revision))
+    Ok(Reply::created(shown(&changed)).of(&changed.document))
 }
 
 /// `DELETE /accounts/{account}/reseller`.
 pub async fn demote(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let changed = tree::set_reseller(&app, call.account()?, false).await?;
-    Ok(Reply::ok(shown(&changed)).revision(&changed.document.revision))
+    Ok(Reply::ok(shown(&changed)).of(&changed.document))
 }
 
 /// Refuses when the caller named revisions and `current` is none of them.

@@ -166,5 +166,5 @@ pub async fn read(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
         return Ok(Reply::NotModified(revision));
     }
     let public: Map<String, Value> = leg.document.public();
-    Ok(Reply::ok(public).revision(revision))
+    Ok(Reply::ok(public).of(&leg.document))
 }

@@ -5,13 +5,15 @@ use axum::extract::Request;
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::error::Fault;
 use super::{Call, Verb};
-use crate::app::App;
+use crate::app::rates::Spent;
+use crate::app::{App, Error};
 use crate::time;
+use connections::Document;
 
 /// What an endpoint answers.
 #[derive(Debug)]
@@ -22,6 +24,26 @@ pub enum Reply {
     Raw(Response),
     /// The caller has it already (304).
     NotModified(String),
+}
+
+/// The key of what the server noted of a document.
+pub(super) const METADATA: &str = "metadata";
+
+/// What the server noted of a document and may be told, under Kazoo 5's names; what is not in this list is not.
+pub(super) fn metadata(id: &str, doc_type: &str, private: &Map<String, Value>) -> Map<String, Value> {
+    const TOLD: [(&str, &str); 3] =
+        [("account_id", "pvt_account_id"), ("created", "pvt_created"), ("modified", "pvt_modified")];
+    let mut known = Map::from_iter([("id".to_owned(), id.into()), ("type".to_owned(), doc_type.into())]);
+    known.extend(TOLD.iter().filter_map(|(key, field)| Some(((*key).to_owned(), private.get(*field)?.clone()))));
+    known
+}
+
+fn of_document(document: &Document) -> Map<String, Value> {
+    let mut known = metadata(document.id.as_ref(), &document.doc_type, &document.body);
+    if document.deleted {
+        known.insert("deleted".into(), true.into());
+    }
+    known
 }
 
 /// Data for the envelope.
@@ -51,6 +73,24 @@ impl Reply {
     #[must_use]
     pub fn revision(self, revision: impl ToString) -> Self {
         self.with(|data| data.revision = Some(revision.to_string()))
+    }
+
+    /// With what is known of the document that it shows: its revision and what the server noted of it.
+    #[must_use]
+    pub fn of(self, document: &Document) -> Self {
+        self.revision(&document.revision).also(METADATA, of_document(document))
+    }
+
+    /// The answer to a removal: what went.
+    pub fn removed(data: Map<String, Value>, document: &Document) -> Self {
+        Self::gone(data, of_document(document))
+    }
+
+    /// The same of a document that is no single one of the store's.
+    pub fn gone(mut data: Map<String, Value>, mut known: Map<String, Value>) -> Self {
+        data.insert("_read_only".into(), json!({"deleted": true}));
+        known.insert("deleted".into(), true.into());
+        Self::ok(data).also(METADATA, known)
     }
 
     /// Of what was never written, and so has no revision.
@@ -114,6 +154,8 @@ pub struct About {
     node: String,
     path: String,
     token: Option<String>,
+    /// What it took of the requests that its sender may make.
+    spent: Option<Spent>,
     pretty: bool,
     /// The function that the answer is given to.
     callback: Option<String>,
@@ -133,10 +175,20 @@ impl About {
             node: app.node.clone(),
             path: request.uri().path().trim_end_matches('/').to_owned(),
             token: None,
+            spent: None,
             callback: None,
             has: Vec::new(),
             pretty: request.headers().get("x-pretty-print").is_some_and(|value| value == "true"),
         }
+    }
+
+    /// Notes what it took of the requests that its sender may make.
+    ///
+    /// # Errors
+    /// That of `outcome`.
+    pub fn count(&mut self, outcome: Result<Option<Spent>, Error>) -> Result<(), Error> {
+        self.spent = outcome.as_ref().map_or(Some(Spent::NOTHING), |spent| *spent);
+        outcome.map(drop)
     }
 
     /// What is known once it was read.
@@ -163,6 +215,7 @@ impl Bare {
             node: String::new(),
             path: String::new(),
             token: None,
+            spent: None,
             pretty: false,
             callback: None,
             has: Vec::new(),
@@ -248,6 +301,9 @@ fn render(about: &About, status: StatusCode, mut body: Map<String, Value>) -> Re
     }
     if let Some(token) = about.token.as_ref().filter(|_| !body.contains_key("auth_token")) {
         body.insert("auth_token".into(), token.as_str().into());
+    }
+    if let Some(Spent { consumed, remaining }) = about.spent {
+        body.insert("tokens".into(), json!({"consumed": consumed, "remaining": remaining}));
     }
     let body = Value::Object(body);
     let text = if about.pretty { format!("{body:#}").into_bytes() } else { text(&body) };

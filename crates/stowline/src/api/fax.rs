@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::account::{deleted, expect};
+use super::account::expect;
 use super::error::Fault;
 use super::list::{self, Filters, Paging, Times};
 use super::whose::Whose;
@@ -41,7 +41,7 @@ pub async fn read(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     if call.has(&revision) {
         return Ok(Reply::NotModified(revision));
     }
-    Ok(Reply::ok(fax.document.public()).revision(revision))
+    Ok(Reply::ok(fax.document.public()).of(&fax.document))
 }
 
 /// `GET …/faxes/inbox/{fax}/attachment`: its pages.
@@ -67,9 +67,7 @@ pub async fn remove(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let fax = in_path(&app, &call).await?;
     expect(&call.if_match(), &fax.document.revision.to_string())?;
     faxes::remove(&app, call.account()?, &fax).await?;
-    let mut data = fax.document.public();
-    data.insert("_read_only".into(), deleted());
-    Ok(Reply::ok(data))
+    Ok(Reply::removed(fax.document.public(), &fax.document))
 }
 
 /// `DELETE …/faxes/inbox/{fax}/attachment`: its pages; that it was received is still known.
@@ -78,5 +76,5 @@ pub async fn remove_pages(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     expect(&call.if_match(), &fax.document.revision.to_string())?;
     fax.pages().ok_or_else(|| Error::NotFound(fax.id.to_string()))?;
     let left = faxes::remove_pages(&app, call.account()?, &fax).await?;
-    Ok(Reply::ok(left.document.public()).revision(&left.document.revision))
+    Ok(Reply::ok(left.document.public()).of(&left.document))
 }

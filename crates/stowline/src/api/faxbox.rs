@@ -5,7 +5,7 @@ use std::sync::Arc;
 use plan::merge;
 use serde_json::{Map, Value};
 
-use super::account::{deleted, expect};
+use super::account::expect;
 use super::error::Fault;
 use super::list::{Filters, Paging, Times};
 use super::{Call, Reply};
@@ -24,7 +24,7 @@ async fn in_path(app: &App, call: &Call) -> Result<FaxBox, Error> {
 }
 
 fn answer(faxbox: &FaxBox) -> Reply {
-    Reply::ok(faxbox.document.public()).revision(&faxbox.document.revision)
+    Reply::ok(faxbox.document.public()).of(&faxbox.document)
 }
 
 /// `GET …/faxboxes`.
@@ -48,7 +48,7 @@ fn row(faxbox: &FaxBox) -> Value {
 /// `PUT …/faxboxes`.
 pub async fn create(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let created = faxboxes::create(&app, &call.account()?.id, call.data.clone()).await?;
-    let reply = Reply::created(created.document.public()).revision(&created.document.revision);
+    let reply = Reply::created(created.document.public()).of(&created.document);
     Ok(reply.at(created.id.to_string()))
 }
 
@@ -81,7 +81,5 @@ pub async fn remove(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let faxbox = in_path(&app, &call).await?;
     expect(&call.if_match(), &faxbox.document.revision.to_string())?;
     faxboxes::remove(&app, &faxbox).await?;
-    let mut data = faxbox.document.public();
-    data.insert("_read_only".into(), deleted());
-    Ok(Reply::ok(data))
+    Ok(Reply::removed(faxbox.document.public(), &faxbox.document))
 }

@@ -40,5 +40,5 @@ pub async fn read(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     if call.has(&revision) {
         return Ok(Reply::NotModified(revision));
     }
-    Ok(Reply::ok(document.public()).revision(revision))
+    Ok(Reply::ok(document.public()).of(&document))
 }

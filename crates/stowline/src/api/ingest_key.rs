@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::account::deleted;
 use super::error::Fault;
 use super::{Call, Reply};
 use crate::app::App;
@@ -21,7 +20,7 @@ pub async fn create(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let (made, key) = ingest_keys::create(&app, call.account()?, call.data.clone()).await?;
     let mut data = made.public();
     data.insert("key".into(), key.into());
-    Ok(Reply::created(data).revision(&made.document.revision).at(made.id.to_string()))
+    Ok(Reply::created(data).of(&made.document).at(made.id.to_string()))
 }
 
 async fn named(app: &App, call: &Call) -> Result<IngestKey, Fault> {
@@ -31,14 +30,12 @@ async fn named(app: &App, call: &Call) -> Result<IngestKey, Fault> {
 /// `GET …/ingest_keys/{ingest_key}`.
 pub async fn read(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let key = named(&app, &call).await?;
-    Ok(Reply::ok(key.public()).revision(&key.document.revision))
+    Ok(Reply::ok(key.public()).of(&key.document))
 }
 
 /// `DELETE …/ingest_keys/{ingest_key}`: it is refused from now on.
 pub async fn revoke(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let key = named(&app, &call).await?;
     ingest_keys::revoke(&app, &key).await?;
-    let mut data = key.public();
-    data.insert("_read_only".into(), deleted());
-    Ok(Reply::ok(data))
+    Ok(Reply::removed(key.public(), &key.document))
 }

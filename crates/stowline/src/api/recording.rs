@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::account::{deleted, expect};
+use super::account::expect;
 use super::error::Fault;
 use super::list::{self, Filters, Paging, Times};
 use super::whose::Whose;
@@ -57,7 +57,7 @@ pub async fn read(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
             if call.has(&revision) {
                 return Ok(Reply::NotModified(revision));
             }
-            Ok(Reply::ok(recording.public()).revision(revision))
+            Ok(Reply::ok(recording.public()).of(&recording.document))
         }
         (None, _) => Err(Fault::not_acceptable(&[vec!["application/json".to_owned()], names].concat())),
     }
@@ -85,7 +85,7 @@ pub async fn patch(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let recording = in_path(&app, &call).await?;
     expect(&call.if_match(), &recording.document.revision.to_string())?;
     let patched = recordings::patch_user_metadata(&app, &recording, call.data.clone()).await?;
-    Ok(Reply::ok(patched.public()).revision(&patched.document.revision))
+    Ok(Reply::ok(patched.public()).of(&patched.document))
 }
 
 /// `DELETE …/recordings/{recording}`.
@@ -93,7 +93,5 @@ pub async fn remove(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let recording = in_path(&app, &call).await?;
     expect(&call.if_match(), &recording.document.revision.to_string())?;
     recordings::remove(&app, call.account()?, &recording).await?;
-    let mut data: Map<String, Value> = recording.document.public();
-    data.insert("_read_only".into(), deleted());
-    Ok(Reply::ok(data))
+    Ok(Reply::removed(recording.document.public(), &recording.document))
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::account::deleted;
 use super::error::Fault;
 use super::{Call, Reply};
 use crate::app::App;
@@ -24,7 +23,7 @@ pub async fn create(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let mut data = made.public();
     data.insert("password".into(), password.as_str().into());
     data.insert("realm".into(), account.realm().into());
-    Ok(Reply::created(data).revision(&made.document.revision).at(made.id.to_string()))
+    Ok(Reply::created(data).of(&made.document).at(made.id.to_string()))
 }
 
 async fn named(app: &App, call: &Call) -> Result<SipCredential, Fault> {
@@ -34,14 +33,12 @@ async fn named(app: &App, call: &Call) -> Result<SipCredential, Fault> {
 /// `GET …/sip_credentials/{sip_credential}`.
 pub async fn read(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let credential = named(&app, &call).await?;
-    Ok(Reply::ok(credential.public()).revision(&credential.document.revision))
+    Ok(Reply::ok(credential.public()).of(&credential.document))
 }
 
 /// `DELETE …/sip_credentials/{sip_credential}`: it is refused from now on.
 pub async fn revoke(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let credential = named(&app, &call).await?;
     sip_credentials::revoke(&app, &credential).await?;
-    let mut data = credential.public();
-    data.insert("_read_only".into(), deleted());
-    Ok(Reply::ok(data))
+    Ok(Reply::removed(credential.public(), &credential.document))
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use plan::{PlanId, UserId};
 use serde_json::{Map, Value, json};
 
-use super::account::deleted;
+use super::envelope::{METADATA, metadata};
 use super::error::Fault;
 use super::list::{self, Paging};
 use super::{Call, Reply};
@@ -81,8 +81,10 @@ fn may_change(call: &Call) -> Result<bool, Error> {
     })
 }
 
-fn answer(app: &App, call: &Call, stored: Stored) -> Result<Reply, Fault> {
-    Ok(Reply::ok(shown(app, call, stored.public)?).revision(stored.revision))
+/// The document in a reply that `wrap` makes of its data.
+fn answer(app: &App, call: &Call, wrap: fn(Value) -> Reply, scope: &Scope, stored: Stored) -> Result<Reply, Fault> {
+    let known = metadata(scope.id(), scope.doc_type(), &stored.private);
+    Ok(wrap(shown(app, call, stored.public)?).revision(stored.revision).also(METADATA, known))
 }
 
 /// `GET`. Of the system before anybody wrote its document: the built-in one.
@@ -97,28 +99,28 @@ pub async fn read(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     if call.has(&revision) {
         return Ok(Reply::NotModified(revision));
     }
-    answer(&app, &call, stored)
+    answer(&app, &call, Reply::ok, &scope, stored)
 }
 
 /// `PUT`: once.
 pub async fn create(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let scope = scope(&app, &call).await?;
     let stored = documents::create(&app, &scope, call.data.clone(), &wish(&call)).await?;
-    Ok(Reply::created(shown(&app, &call, stored.public)?).revision(stored.revision))
+    answer(&app, &call, Reply::created, &scope, stored)
 }
 
 /// `POST`: the whole document anew.
 pub async fn replace(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let scope = scope(&app, &call).await?;
     let stored = documents::replace(&app, &scope, call.data.clone(), &wish(&call)).await?;
-    answer(&app, &call, stored)
+    answer(&app, &call, Reply::ok, &scope, stored)
 }
 
 /// `PATCH`: merged into what is there.
 pub async fn patch(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let scope = scope(&app, &call).await?;
     let stored = documents::patch(&app, &scope, call.data.clone(), &wish(&call)).await?;
-    answer(&app, &call, stored)
+    answer(&app, &call, Reply::ok, &scope, stored)
 }
 
 /// `DELETE`: for good; what waits for its handlers still gets there.
@@ -127,8 +129,7 @@ pub async fn remove(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let stored = documents::remove(&app, &scope, &wish(&call)).await?;
     let mut data = stored.public;
     secrets::mask(&mut data);
-    data.insert("_read_only".into(), deleted());
-    Ok(Reply::ok(data))
+    Ok(Reply::gone(data, metadata(scope.id(), scope.doc_type(), &stored.private)))
 }
 
 /// `GET …/plans`: whole documents, ordered by id.
@@ -158,8 +159,7 @@ pub async fn create_plan(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
         Some(account) => Scope::ResellerPlan(account.id.clone(), id),
     };
     let stored = documents::create(&app, &scope, call.data.clone(), &wish(&call)).await?;
-    let reply = Reply::created(shown(&app, &call, stored.public)?).revision(stored.revision);
-    Ok(reply.at(scope.id().to_owned()))
+    Ok(answer(&app, &call, Reply::created, &scope, stored)?.at(scope.id().to_owned()))
 }
 
 /// `GET …/usage`: attachments and bytes by handler and type, in the months of a span of time.

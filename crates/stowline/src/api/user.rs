@@ -7,7 +7,7 @@ use std::sync::Arc;
 use plan::{UserId, merge};
 use serde_json::{Map, Value};
 
-use super::account::{deleted, expect};
+use super::account::expect;
 use super::error::Fault;
 use super::list::{Filters, Paging, Times};
 use super::{Call, Reply};
@@ -45,13 +45,13 @@ fn row(user: &User) -> Value {
 }
 
 fn answer(user: &User) -> Reply {
-    Reply::ok(user.document.public()).revision(&user.document.revision)
+    Reply::ok(user.document.public()).of(&user.document)
 }
 
 /// `PUT …/users`.
 pub async fn create(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let created = users::create(&app, &call.account()?.id, call.data.clone()).await?;
-    let reply = Reply::created(created.document.public()).revision(&created.document.revision);
+    let reply = Reply::created(created.document.public()).of(&created.document);
     Ok(reply.at(created.id.to_string()))
 }
 
@@ -113,9 +113,7 @@ pub async fn remove(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let user = in_path(&app, &call).await?;
     expect(&call.if_match(), &user.document.revision.to_string())?;
     users::remove(&app, &call.account()?.id, &user).await?;
-    let mut data = user.document.public();
-    data.insert("_read_only".into(), deleted());
-    Ok(Reply::ok(data))
+    Ok(Reply::removed(user.document.public(), &user.document))
 }
 
 /// `DELETE …/users/{user}/tokens`: whoever is logged in as this user has to log in again.

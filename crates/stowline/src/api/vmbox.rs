@@ -8,7 +8,7 @@ use std::sync::Arc;
 use plan::merge;
 use serde_json::{Map, Value, json};
 
-use super::account::{deleted, expect};
+use super::account::expect;
 use super::error::Fault;
 use super::list::{Filters, Paging, Times};
 use super::whose::Whose;
@@ -70,7 +70,7 @@ pub async fn create(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
         fields.insert("owner_id".into(), owner.into());
     }
     let created = mailboxes::create(&app, &call.account()?.id, data).await?;
-    let reply = Reply::created(created.document.public()).revision(&created.document.revision);
+    let reply = Reply::created(created.document.public()).of(&created.document);
     Ok(reply.at(created.id.to_string()))
 }
 
@@ -81,7 +81,7 @@ pub async fn read(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     if call.has(&revision) {
         return Ok(Reply::NotModified(revision));
     }
-    Ok(Reply::ok(mailbox.document.public()).revision(revision))
+    Ok(Reply::ok(mailbox.document.public()).of(&mailbox.document))
 }
 
 /// `POST …/vmboxes/{box}`.
@@ -101,7 +101,7 @@ pub async fn patch(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
 async fn change(app: &App, call: &Call, mailbox: &Mailbox, data: Value) -> Result<Reply, Fault> {
     expect(&call.if_match(), &mailbox.document.revision.to_string())?;
     let changed = mailboxes::replace(app, &call.account()?.id, mailbox, data).await?;
-    Ok(Reply::ok(changed.document.public()).revision(&changed.document.revision))
+    Ok(Reply::ok(changed.document.public()).of(&changed.document))
 }
 
 /// `DELETE …/vmboxes/{box}`: the box and its messages.
@@ -109,7 +109,5 @@ pub async fn remove(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let mailbox = in_path(&app, &call).await?;
     expect(&call.if_match(), &mailbox.document.revision.to_string())?;
     mailboxes::remove(&app, call.account()?, &mailbox).await?;
-    let mut data = mailbox.document.public();
-    data.insert("_read_only".into(), deleted());
-    Ok(Reply::ok(data))
+    Ok(Reply::removed(mailbox.document.public(), &mailbox.document))
 }

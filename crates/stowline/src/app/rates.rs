@@ -18,6 +18,20 @@ use crate::config::Api;
 /// How many seconds' worth may come at once.
 const BURST: f64 = 10.0;
 
+/// What a request took of how many its sender may make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spent {
+    /// How many it counts for.
+    pub consumed: u64,
+    /// How many more may come at once.
+    pub remaining: u64,
+}
+
+impl Spent {
+    /// Of a request that was one too many.
+    pub const NOTHING: Self = Self { consumed: 0, remaining: 0 };
+}
+
 /// How many requests anybody may make.
 #[derive(Debug)]
 pub struct Limits {
@@ -32,21 +46,26 @@ impl Limits {
         Self { addresses: rates(config.anonymous_per_second), accounts: rates(config.account_per_second) }
     }
 
-    /// Counts a request from this address without a token that holds.
+    /// Counts a request from this address without a token that holds. None where there is no limit.
     ///
     /// # Errors
     /// [`Error::TooMany`].
-    pub fn anonymous(&self, address: IpAddr) -> Result<(), Error> {
-        self.addresses.take(&network(address), Instant::now()).map_err(|wait| Error::TooMany { wait })
+    pub fn anonymous(&self, address: IpAddr) -> Result<Option<Spent>, Error> {
+        count(&self.addresses, &network(address))
     }
 
-    /// Counts a request with a token of this account.
+    /// Counts a request with a token of this account. None where there is no limit.
     ///
     /// # Errors
     /// [`Error::TooMany`].
-    pub fn account(&self, account: &AccountId) -> Result<(), Error> {
-        self.accounts.take(account.as_ref(), Instant::now()).map_err(|wait| Error::TooMany { wait })
+    pub fn account(&self, account: &AccountId) -> Result<Option<Spent>, Error> {
+        count(&self.accounts, account.as_ref())
     }
+}
+
+fn count(rates: &Rates, who: &str) -> Result<Option<Spent>, Error> {
+    let left = rates.take(who, Instant::now()).map_err(|wait| Error::TooMany { wait })?;
+    Ok(left.map(|remaining| Spent { consumed: 1, remaining }))
 }
 
 /// The most buckets that are kept.
@@ -76,13 +95,13 @@ impl Rates {
         Self { size, per_second, names: RandomState::new(), buckets: Mutex::default() }
     }
 
-    /// Takes a token for `who`, at `now`.
+    /// Takes a token for `who`, at `now`. Answers how many whole ones are left; none where there is no limit.
     ///
     /// # Errors
     /// How long it takes until there is one.
-    pub fn take(&self, who: &str, now: Instant) -> Result<(), Duration> {
+    pub fn take(&self, who: &str, now: Instant) -> Result<Option<u64>, Duration> {
         if self.size <= 0.0 {
-            return Ok(());
+            return Ok(None);
         }
         let name = self.names.hash_one(who);
         let mut buckets = self.buckets();
@@ -94,8 +113,9 @@ impl Rates {
         if tokens < 1.0 {
             return Err(Duration::from_secs_f64((1.0 - tokens) / self.per_second));
         }
-        *bucket = Bucket { tokens: tokens - 1.0, at: now };
-        Ok(())
+        let left = tokens - 1.0;
+        *bucket = Bucket { tokens: left, at: now };
+        Ok(Some(whole(left)))
     }
 
     /// Gives a token back that was taken for what does not count.
@@ -133,6 +153,16 @@ impl Rates {
     }
 }
 
+/// The whole tokens of a bucket.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a bucket holds some thousands, and never less than nothing"
+)]
+fn whole(tokens: f64) -> u64 {
+    tokens as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,8 +171,8 @@ mod tests {
     fn a_bucket_empties_and_fills_again() {
         let rates = Rates::new(3.0, Duration::from_secs(30));
         let start = Instant::now();
-        for _ in 0..3 {
-            rates.take("a", start).unwrap();
+        for left in (0..3).rev() {
+            assert_eq!(rates.take("a", start), Ok(Some(left)));
         }
         assert_eq!(rates.take("a", start), Err(Duration::from_secs(10)));
         rates.take("b", start).unwrap();
@@ -163,7 +193,7 @@ mod tests {
         let now = Instant::now();
         for rates in [Rates::new(0.0, Duration::from_secs(1)), Rates::new(5.0, Duration::ZERO)] {
             for _ in 0..1000 {
-                rates.take("a", now).unwrap();
+                assert_eq!(rates.take("a", now), Ok(None));
             }
         }
     }

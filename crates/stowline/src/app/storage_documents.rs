@@ -35,7 +35,8 @@ pub struct Stored {
     pub public: Map<String, Value>,
     /// Its revision.
     pub revision: Revision,
-    private: Map<String, Value>,
+    /// What only the server knows of it.
+    pub private: Map<String, Value>,
 }
 
 impl std::fmt::Debug for Stored {

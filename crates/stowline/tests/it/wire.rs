@@ -91,6 +91,46 @@ async fn every_document_and_list_has_a_tag_that_conditions_hold_against() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_envelope_tells_what_the_server_noted_of_a_document_and_no_more() {
+    let platform = Platform::start().await;
+    let api = &platform.tenant.api;
+    let account = format!("/v2/accounts/{}", platform.tenant.id);
+    let made = async |path: &str, data: Value| {
+        let answer = api.put(&format!("{account}/{path}"), &json!({ "data": data })).await.expect_status(201).json();
+        (answer["metadata"]["id"].as_str().unwrap().to_owned(), answer["metadata"].clone())
+    };
+    let user = json!({"first_name": "Pat", "last_name": "Plain", "username": "pat", "password": "sesame-shut"});
+    for (path, data, doc_type) in [
+        ("users", user, "user"),
+        ("vmboxes", json!({"name": "Dana", "mailbox": "1001"}), "vmbox"),
+        ("faxboxes", json!({"name": "Fax"}), "faxbox"),
+        ("ingest_keys", json!({"name": "key", "scopes": ["cdr"]}), "ingest_key"),
+        ("sip_credentials", json!({"name": "desk"}), "sip_credential"),
+        ("storage", json!({}), "storage"),
+    ] {
+        let (id, noted) = made(path, data).await;
+        let document = if path == "storage" { platform.storage() } else { format!("{account}/{path}/{id}") };
+        let read = api.get(&document).await.expect_status(200).json();
+        assert_eq!((&read["metadata"], &read["data"]["id"]), (&noted, &json!(id)), "{path}");
+        assert_eq!((&noted["type"], &noted["account_id"]), (&json!(doc_type), &json!(platform.tenant.id)), "{path}");
+        assert!(noted["created"].as_i64() > Some(63_900_000_000), "{path}: {noted}");
+        let keys: Vec<&String> = noted.as_object().unwrap().keys().collect();
+        assert!(keys.iter().all(|key| ["account_id", "created", "id", "modified", "type"].contains(&key.as_str())));
+        let gone = api.delete(&document).await.expect_status(200).json();
+        assert_eq!((&gone["metadata"]["deleted"], &gone["metadata"]["id"]), (&json!(true), &json!(id)), "{path}");
+        assert_eq!(gone["data"]["_read_only"]["deleted"], true, "{path}");
+        assert_eq!(api.get(&document).await.expect_status(404).json().get("metadata"), None, "{path}");
+    }
+    let read = api.get(&account).await.expect_status(200).json();
+    assert_eq!((&read["metadata"]["type"], &read["metadata"]["id"]), (&json!("account"), &json!(platform.tenant.id)));
+    let rows = api.get(&format!("{account}/users")).await.expect_status(200).json();
+    assert_eq!(rows.get("metadata"), None, "a list is no document");
+    let plans = json!({"data": {"id": "gold"}});
+    let plan = platform.master.api.put("/v2/storage/plans", &plans).await.expect_status(201).json();
+    assert_eq!((&plan["metadata"]["id"], &plan["metadata"]["type"]), (&json!("gold"), &json!("storage_plan")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_is_given_to_the_function_that_jsonp_names() {
     let platform = Platform::start().await;
     let api = &platform.tenant.api;
@@ -134,6 +174,26 @@ async fn a_list_that_is_asked_for_in_chunks_is_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_tells_what_it_took_of_the_requests_that_one_may_make() {
+    for (limits, told) in [
+        ("anonymous_per_second = 1\naccount_per_second = 2", true),
+        ("account_per_second = 0\nanonymous_per_second = 0", false),
+    ] {
+        let platform = Platform::with(&format!("{CONFIG}\n[api]\n{limits}")).await;
+        let path = platform.storage();
+        for (api, status, at_once) in [(&platform.tenant.api.anonymous(), 401, 10), (&platform.tenant.api, 404, 20)] {
+            let tokens = api.get(&path).await.expect_status(status).json()["tokens"].clone();
+            if told {
+                assert_eq!(tokens["consumed"], 1, "{tokens}");
+                assert!(tokens["remaining"].as_u64().is_some_and(|left| left < at_once), "{tokens}");
+            } else {
+                assert_eq!(tokens, Value::Null);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_asks_too_often_is_told_when_to_ask_again() {
     let limits = "[api]\nanonymous_per_second = 1\naccount_per_second = 2";
     let platform = Platform::with(&format!("{CONFIG}\n{limits}")).await;
@@ -154,6 +214,7 @@ async fn who_asks_too_often_is_told_when_to_ask_again() {
             (Some("too_many_requests"), Some("*"))
         );
         assert!(answer.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+        assert_eq!(answer.json()["tokens"], json!({"consumed": 0, "remaining": 0}));
     }
     // Neither another account nor who watches over the server is held up by that.
     platform.master.api.get(&format!("/v2/accounts/{}", platform.master.id)).await.expect_status(200);

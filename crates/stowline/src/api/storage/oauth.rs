@@ -10,7 +10,6 @@ use plan::UserId;
 use serde_json::{Value, json};
 
 use super::on;
-use crate::api::account::deleted;
 use crate::api::error::Fault;
 use crate::api::{Call, Reply};
 use crate::app::oauth::flow::{self, Wish};
@@ -45,7 +44,7 @@ pub async fn apps(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
 pub async fn create_app(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let owner = owner(&app, &call).await?;
     let made = apps::create(&app, &owner, call.data.clone()).await?;
-    Ok(Reply::created(made.public()).revision(&made.document.revision).at(made.id.to_string()))
+    Ok(Reply::created(made.public()).of(&made.document).at(made.id.to_string()))
 }
 
 async fn named_app(app: &App, call: &Call) -> Result<Application, Fault> {
@@ -55,7 +54,7 @@ async fn named_app(app: &App, call: &Call) -> Result<Application, Fault> {
 /// `GET …/apps/{app}`.
 pub async fn read_app(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let found = named_app(&app, &call).await?;
-    Ok(Reply::ok(found.public()).revision(&found.document.revision))
+    Ok(Reply::ok(found.public()).of(&found.document))
 }
 
 /// `PATCH …/apps/{app}`: a secret that is not sent stays.
@@ -63,7 +62,7 @@ pub async fn patch_app(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let found = named_app(&app, &call).await?;
     expect(&call, &found.document.revision)?;
     let changed = apps::patch(&app, &found, call.data.clone()).await?;
-    Ok(Reply::ok(changed.public()).revision(&changed.document.revision))
+    Ok(Reply::ok(changed.public()).of(&changed.document))
 }
 
 /// `DELETE …/apps/{app}`: while nobody's consent hangs on it.
@@ -71,9 +70,7 @@ pub async fn remove_app(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let found = named_app(&app, &call).await?;
     expect(&call, &found.document.revision)?;
     apps::remove(&app, &found).await?;
-    let mut data = found.public();
-    data.insert("_read_only".into(), deleted());
-    Ok(Reply::ok(data))
+    Ok(Reply::removed(found.public(), &found.document))
 }
 
 fn expect(call: &Call, revision: impl ToString) -> Result<(), Error> {
@@ -93,7 +90,7 @@ pub async fn list(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
 pub async fn create(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let owner = owner(&app, &call).await?;
     let made = consents::create(&app, &owner, call.caller()?, call.data.clone()).await?;
-    Ok(Reply::created(made.public()).revision(&made.document.revision).at(made.id.to_string()))
+    Ok(Reply::created(made.public()).of(&made.document).at(made.id.to_string()))
 }
 
 async fn named(app: &App, call: &Call) -> Result<Consent, Fault> {
@@ -103,7 +100,7 @@ async fn named(app: &App, call: &Call) -> Result<Consent, Fault> {
 /// `GET …/consents/{consent}`.
 pub async fn read(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let found = named(&app, &call).await?;
-    Ok(Reply::ok(found.public()).revision(&found.document.revision))
+    Ok(Reply::ok(found.public()).of(&found.document))
 }
 
 /// `PATCH …/consents/{consent}`: another name, or another refresh token.
@@ -111,7 +108,7 @@ pub async fn patch(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let found = named(&app, &call).await?;
     expect(&call, &found.document.revision)?;
     let changed = consents::patch(&app, &found, call.caller()?, call.data.clone()).await?;
-    Ok(Reply::ok(changed.public()).revision(&changed.document.revision))
+    Ok(Reply::ok(changed.public()).of(&changed.document))
 }
 
 /// `DELETE …/consents/{consent}`: its refresh token is erased at once; `at_provider` says what became of it there.
@@ -120,9 +117,8 @@ pub async fn remove(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     expect(&call, &found.document.revision)?;
     let outcome = consents::remove(&app, &found).await?;
     let mut data = found.public();
-    data.insert("_read_only".into(), deleted());
     data.insert("at_provider".into(), outcome.word().into());
-    Ok(Reply::ok(data).noted(outcome.word()))
+    Ok(Reply::removed(data, &found.document).noted(outcome.word()))
 }
 
 /// `GET …/{provider}/start`: the address that the person opens.

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::in_path;
-use crate::api::account::deleted;
 use crate::api::error::Fault;
 use crate::api::upload::Upload;
 use crate::api::{Call, Reply, download};
@@ -39,12 +38,13 @@ pub async fn upload(app: Arc<App>, mut call: Call) -> Result<Reply, Fault> {
     let about = greetings::of(&changed).map(|(_, greeting)| {
         json!({"id": changed.id.as_ref(), "content_type": greeting.content_type, "content_length": greeting.length})
     });
-    Ok(Reply::created(about.unwrap_or_default()).revision(&changed.document.revision))
+    Ok(Reply::created(about.unwrap_or_default()).of(&changed.document))
 }
 
 /// `DELETE …/greeting`: the general words are played again.
 pub async fn remove(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let mailbox = in_path(&app, &call).await?;
     greetings::remove(&app, call.account()?, &mailbox).await?;
-    Ok(Reply::ok(json!({"id": mailbox.id.as_ref(), "_read_only": deleted()})))
+    let data = Map::from_iter([("id".to_owned(), mailbox.id.as_ref().into())]);
+    Ok(Reply::gone(data, Map::new()))
 }

@@ -83,7 +83,7 @@ pub async fn create(app: Arc<App>, mut call: Call) -> Result<Reply, Fault> {
     // Before there is anything: an answer must not fail afterwards.
     let retained = messages::retained(&app, &account.id).await?;
     let message = messages::create(&app, account, &mailbox, data, audio).await?;
-    let reply = Reply::created(message.metadata(retained)).revision(&message.document.revision);
+    let reply = Reply::created(message.metadata(retained)).of(&message.document);
     Ok(reply.at(message.id.to_string()))
 }
 
@@ -95,7 +95,7 @@ pub async fn read(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     if call.has(&revision) {
         return Ok(Reply::NotModified(revision));
     }
-    Ok(Reply::ok(shown(&app, &call, &message).await?).revision(revision))
+    Ok(Reply::ok(shown(&app, &call, &message).await?).of(&message.document))
 }
 
 /// Where a change puts messages.
@@ -196,7 +196,7 @@ pub async fn change(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
             ));
         }
     };
-    Ok(Reply::ok(shown(&app, &call, &message).await?).revision(&message.document.revision))
+    Ok(Reply::ok(shown(&app, &call, &message).await?).of(&message.document))
 }
 
 /// `POST …/messages`: the same for many.
@@ -216,7 +216,7 @@ pub async fn change_many(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
 pub async fn remove(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let mailbox = in_path(&app, &call).await?;
     let removed = messages::remove(&app, call.account()?, &mailbox, call.param("message")).await?;
-    Ok(Reply::ok(shown(&app, &call, &removed).await?).revision(&removed.document.revision))
+    Ok(Reply::ok(shown(&app, &call, &removed).await?).of(&removed.document))
 }
 
 /// `DELETE …/messages`: those in `messages`, else those of `folder`, else all.

@@ -68,5 +68,5 @@ pub async fn upload(app: Arc<App>, mut call: Call) -> Result<Reply, Fault> {
     let audio = messages::receive(&app, account, &mailbox, sound, file.stream).await?;
     upload.finish().await?;
     let message = messages::replace_audio(&app, &message, audio).await?;
-    Ok(Reply::created(super::messages::shown(&app, &call, &message).await?).revision(&message.document.revision))
+    Ok(Reply::created(super::messages::shown(&app, &call, &message).await?).of(&message.document))
 }

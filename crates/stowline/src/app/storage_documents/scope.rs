@@ -61,7 +61,8 @@ impl Scope {
         }
     }
 
-    pub(super) fn doc_type(&self) -> &'static str {
+    /// The type of its document.
+    pub fn doc_type(&self) -> &'static str {
         if self.plan().is_some() { PLAN } else { TYPE }
     }
 
