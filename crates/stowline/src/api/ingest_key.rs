@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::error::Fault;
-use super::{Call, Reply};
+use super::{Call, Reply, list};
 use crate::app::App;
 use crate::app::ingest_keys::{self, IngestKey};
 
 /// `GET …/ingest_keys`.
 pub async fn list(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let keys = ingest_keys::list(&app, call.account()?).await?;
-    Ok(Reply::ok(keys.iter().map(|key| key.public().into()).collect::<Vec<Value>>()))
+    Ok(list::of_few(&app, &call, keys, |key| &key.document, IngestKey::public)?)
 }
 
 /// `PUT …/ingest_keys`: `{"name": …, "scopes": ["recordings", "voicemail", "fax", "cdr"]}`.

@@ -81,6 +81,23 @@ impl Paging {
     }
 }
 
+/// The page that a call asks for of documents that are all at hand, being few.
+///
+/// # Errors
+/// [`Error::Invalid`] for what of it cannot be read.
+pub fn of_few<T>(
+    app: &App,
+    call: &Call,
+    mut found: Vec<T>,
+    document: impl Fn(&T) -> &Document,
+    shown: impl Fn(&T) -> Map<String, Value>,
+) -> Result<Reply, Error> {
+    let (paging, filters) = (Paging::of(app, call)?, Filters::of(call)?);
+    found.retain(|item| filters.pass(&shown(item), Times::of(document(item))));
+    let place = |item: &T| (Times::of(document(item)).created, document(item).id.to_string());
+    Ok(paging.cut(found, place, |item| Value::Object(shown(item))))
+}
+
 fn says(call: &Call, name: &str, word: &str) -> bool {
     match call.value(name) {
         Some(Value::String(text)) => text == word,
@@ -178,7 +195,12 @@ pub struct Times {
 impl Times {
     /// Those of a document.
     pub fn of(document: &Document) -> Self {
-        let at = |key: &str| document.body.get(key).and_then(Value::as_i64).unwrap_or_default();
+        Self::of_fields(&document.body)
+    }
+
+    /// Those in a document's private fields.
+    pub fn of_fields(private: &Map<String, Value>) -> Self {
+        let at = |key: &str| private.get(key).and_then(Value::as_i64).unwrap_or_default();
         Self { created: at("pvt_created"), modified: at("pvt_modified") }
     }
 }

@@ -23,13 +23,16 @@ pub enum Proof {
 }
 
 impl Proof {
-    /// `X-Auth-Token`, then `auth_token` in data, query or envelope, then `Authorization`.
+    /// `X-Auth-Token`, then `auth_token` in data, query or envelope, then `Authorization`, then `authorization` in those.
     pub(super) fn of(call: &Call) -> Option<Self> {
         let header = |name: &str| call.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let value = || call.value("auth_token").and_then(|value| value.as_str().map(str::to_owned));
-        let proof = match header("x-auth-token").or_else(value) {
+        let value = |name: &str| call.value(name).and_then(|value| value.as_str().map(str::to_owned));
+        let proof = match header("x-auth-token").or_else(|| value("auth_token")) {
             Some(token) => Some(Self::Token(token)),
-            None => header(AUTHORIZATION.as_str()).as_deref().and_then(Self::authorization),
+            None => {
+                let said = header(AUTHORIZATION.as_str()).or_else(|| value(AUTHORIZATION.as_str()));
+                said.as_deref().and_then(Self::authorization)
+            }
         };
         proof.filter(|proof| proof.token().is_none_or(|token| !token.is_empty()))
     }

@@ -3,17 +3,15 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::error::Fault;
-use super::{Call, Reply};
+use super::{Call, Reply, list};
 use crate::app::App;
 use crate::app::sip_credentials::{self, SipCredential};
 
 /// `GET …/sip_credentials`.
 pub async fn list(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let credentials = sip_credentials::list(&app, call.account()?).await?;
-    Ok(Reply::ok(credentials.iter().map(|credential| credential.public().into()).collect::<Vec<Value>>()))
+    Ok(list::of_few(&app, &call, credentials, |credential| &credential.document, SipCredential::public)?)
 }
 
 /// `PUT …/sip_credentials`: `{"name": …}`, whose they are; the answer has `username`, `password`, and the `realm` to use them at.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::envelope::{METADATA, metadata};
 use super::error::Fault;
-use super::list::{self, Paging};
+use super::list::{self, Filters, Paging, Times};
 use super::{Call, Reply};
 use crate::app::storage_documents::{self as documents, Scope, Stored, Wish};
 use crate::app::switches::{self, Switch};
@@ -140,7 +140,14 @@ pub async fn list(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
         paging.ask.order = connections::Order::Ascending;
     }
     let owner = call.account.as_ref().map(|account| &account.id);
-    let page = documents::plans(&app, owner, &paging.ask).await?;
+    let filters = Filters::of(&call)?;
+    let keep = |stored: &Stored| {
+        // Without secrets: nobody guesses them by a filter.
+        let mut fields = stored.public.clone();
+        secrets::mask(&mut fields);
+        filters.pass(&fields, Times::of_fields(&stored.private))
+    };
+    let page = documents::plans(&app, owner, &paging.ask, keep).await?;
     let rows = page.rows.into_iter().map(|stored| shown(&app, &call, stored.public)).collect::<Result<_, _>>()?;
     Ok(paging.reply(rows, page.next.as_ref()))
 }

@@ -108,10 +108,11 @@ impl Forms {
     }
 }
 
-/// Drops what only the server may set: top-level keys that begin with `_` or `pvt_`, and `id`; and a token, which may stand
-/// there and is nothing to keep.
+/// Drops what only the server may set: top-level keys that begin with `_` or `pvt_`, and `id`; and what proves who sends it, which
+/// may stand there and is nothing to keep.
 pub fn strip_private(fields: &mut Map<String, Value>) {
-    fields.retain(|key, _| !key.starts_with('_') && !key.starts_with("pvt_") && key != "id" && key != "auth_token");
+    const NOT_KEPT: [&str; 3] = ["id", "auth_token", "authorization"];
+    fields.retain(|key, _| !key.starts_with('_') && !key.starts_with("pvt_") && !NOT_KEPT.contains(&key.as_str()));
 }
 
 /// Carries the private fields of a stored document over to its new body.

@@ -85,16 +85,21 @@ pub async fn get(app: &App, scope: &Scope) -> Result<Stored, Error> {
     find(app, scope).await?.ok_or_else(|| scope.missing())
 }
 
-/// The plans of a reseller, or of the system, ordered by id.
+/// The plans of a reseller, or of the system, that `keep` keeps, ordered by id.
 ///
 /// # Errors
 /// [`Error::Unavailable`], [`Error::Internal`] when settings cannot be opened.
-pub async fn plans(app: &App, owner: Option<&AccountId>, ask: &Ask) -> Result<Page<Stored>, Error> {
+pub async fn plans(
+    app: &App,
+    owner: Option<&AccountId>,
+    ask: &Ask,
+    keep: impl Fn(&Stored) -> bool + Send + Sync,
+) -> Result<Page<Stored>, Error> {
     let parent = Some(owner.map_or_else(|| scope::SYSTEM.to_owned(), ToString::to_string));
     let query = Query { parent, ..Query::new(system_data(), PLAN) };
     let plan = |document: Document| {
         let scope = Scope::of_plan(document.id.as_ref()).filter(|scope| scope.account() == owner)?;
-        Some(opened(app, &scope, document))
+        Some(opened(app, &scope, document)).filter(|stored| stored.as_ref().map_or(true, &keep))
     };
     let page = pages::gather(app, vec![query], ask, plan).await?;
     Ok(Page { rows: page.rows.into_iter().collect::<Result<_, _>>()?, next: page.next })

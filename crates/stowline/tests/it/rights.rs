@@ -43,6 +43,12 @@ async fn tokens_that_are_none_are_refused() {
     let request = bearer.request(reqwest::Method::GET, &path).header("authorization", format!("Bearer {good}"));
     bearer.send(request).await.expect_status(404);
     bearer.get(&format!("{path}?auth_token={good}")).await.expect_status(404);
+    bearer.get(&format!("{path}?authorization=Bearer%20{good}")).await.expect_status(404);
+    bearer.get(&format!("{path}?authorization={good}")).await.expect_status(401);
+    let said = json!({"data": {"authorization": format!("Bearer {good}"), "note": 1}});
+    let made = bearer.put(&path, &said).await.expect_status(201).data();
+    assert_eq!(made, json!({"id": platform.tenant.id, "note": 1}), "it is not kept");
+    bearer.send(bearer.request(reqwest::Method::DELETE, &format!("{path}?auth_token={good}"))).await.expect_status(200);
     bearer.put(&path, &json!({"data": {}, "auth_token": good})).await.expect_status(201);
     let other = bearer
         .request(reqwest::Method::GET, &path)

@@ -41,7 +41,7 @@ async fn scopes(app: &App, owner: &Owner) -> Result<Vec<Scope>, Error> {
         Owner::Account(account) => (Scope::Account(account.clone()), Some(account)),
         Owner::User(account, user) => return Ok(vec![Scope::User(account.clone(), user.clone())]),
     };
-    let plans = documents::plans(app, plans_of, &Ask::default()).await?.rows;
+    let plans = documents::plans(app, plans_of, &Ask::default(), |_| true).await?.rows;
     let plan = |stored: Stored| {
         let id = plan::PlanId::parse(stored.public.get("id")?.as_str()?).ok()?;
         Some(plans_of.map_or_else(|| Scope::SystemPlan(id.clone()), |of| Scope::ResellerPlan(of.clone(), id.clone())))

@@ -23,6 +23,12 @@ async fn a_key_is_shown_once_and_refused_as_soon_as_it_is_revoked() {
     assert_eq!((&data["name"], &data["scopes"]), (&json!("fs1"), &json!(["cdr", "fax"])));
     assert!(data["created"].is_i64());
     assert_eq!(listed.data(), json!([data]));
+    let (other, _) = key(&inside, &["fax"]).await;
+    let page = inside.api.get(&format!("{keys}?page_size=1")).await.expect_status(200).json();
+    assert_eq!((page["data"].as_array().unwrap().len(), page["next_start_key"].is_string()), (1, true));
+    let found = inside.api.get(&format!("{keys}?filter_id={id}")).await.expect_status(200).data();
+    assert_eq!(found, json!([data]));
+    inside.api.delete(&format!("{keys}/{other}")).await.expect_status(200);
     let fs = switch(&inside, &secret);
     let fax = path(&inside, "fax/a.tiff");
     fs.upload(Method::PUT, &fax, "image/tiff", &b"II*\0"[..]).await.expect_status(201);

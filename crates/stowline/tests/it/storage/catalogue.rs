@@ -181,7 +181,8 @@ async fn row_423_of_a_disabled_account() {
     let levels = Levels::start().await;
     let path = format!("/v2/accounts/{}", levels.customer.id);
     levels.reseller_admin.patch(&path, &json!({"data": {"enabled": false}})).await.expect_status(200);
-    levels.admin.api.get(&Levels::storage(&levels.customer, "")).await.expect_status(423);
+    let data = expect(levels.admin.api.get(&Levels::storage(&levels.customer, "")).await, 423, "locked");
+    assert!(data["message"].is_string(), "{data}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

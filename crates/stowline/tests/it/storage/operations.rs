@@ -145,6 +145,10 @@ async fn row_get_plans() {
         let next = page["next_start_key"].as_str().unwrap();
         let rest = api.get(&format!("{path}?page_size=2&start_key={next}")).await.expect_status(200).json();
         assert_eq!((page["data"].as_array().unwrap().len(), &rest["data"]), (2, &json!([whole("silver")])));
+        let found = async |filter: &str| api.get(&format!("{path}?{filter}")).await.expect_status(200).data();
+        assert_eq!(found("filter_id=gold").await, json!([whole("gold")]));
+        assert_eq!(found("filter_not_id=gold&page_size=1").await, json!([whole("bronze")]));
+        assert_eq!(found("has_key=attachments").await, json!([]));
     }
 }
 

@@ -57,6 +57,10 @@ async fn fault_6_7_a_retired_entry_still_serves_and_an_erased_one_parks_its_jobs
         (&rows[0]["handler_id"], &rows[0]["handler"], &rows[0]["name"], &rows[0]["reason"], &rows[0]["erased"]),
         (&json!(OWN), &json!("s3"), &json!("recordings"), &json!("changed"), &json!(false))
     );
+    let found = async |query: &str| api.get(&format!("{own}/retired?{query}")).await.expect_status(200).json();
+    assert_eq!(found("filter_handler=http").await["data"], json!([]));
+    let page = found("page_size=1&filter_handler=s3").await;
+    assert_eq!((&page["data"], &page["page_size"], page.get("next_start_key")), (&listed, &json!(1), None));
     assert!(rows[0]["destination"].as_str().unwrap().contains(&old.port().to_string()), "{listed}");
     let retired = format!("{own}/retired/{}", rows[0]["id"].as_str().unwrap());
     api.delete(&format!("{own}/retired/unknown")).await.expect_status(404);

@@ -99,4 +99,9 @@ async fn a_plan_is_not_probed_and_its_secrets_are_for_who_may_change_it() {
         let shown = reader.api.get(&path).await.expect_status(200).data().to_string();
         assert!(shown.contains("********") && !shown.contains(server.secret_key()), "{shown}");
     }
+    // Nor can it be guessed, by a filter.
+    let guess = format!("{plans}?filter_attachments.{HANDLER}.settings.secret={}", server.secret_key());
+    assert_eq!(reader.api.get(&guess).await.expect_status(200).data(), json!([]));
+    let bucket = format!("{plans}?filter_attachments.{HANDLER}.settings.bucket=recordings");
+    assert_eq!(reader.api.get(&bucket).await.expect_status(200).data()[0]["id"], "gold");
 }
