@@ -48,7 +48,12 @@ fn account_name(call: &Call, violations: &mut Violations) -> Option<AccountName>
     }
     for key in ["account_realm", "realm"] {
         if named(key) {
-            return Some(AccountName::Realm(required(call, key, 1..=253, violations)));
+            let realm = required(call, key, 4..=253, violations);
+            if realm.contains(|c: char| !c.is_alphanumeric() && !matches!(c, '.' | '_' | '-')) {
+                let target = [("target", json!("^[.\\w_-]+$"))];
+                violations.push(key, "pattern", "a realm has letters, digits, dots, lines and dashes".into(), target);
+            }
+            return Some(AccountName::Realm(realm));
         }
     }
     violations.push("account_name", "required", "name the account: account_name or account_realm".into(), []);

@@ -27,6 +27,34 @@ async fn a_request_keeps_the_name_that_it_brings() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_envelope_says_who_answered_and_when_and_to_whom_it_was_told() {
+    let platform = Platform::start().await;
+    let (api, path) = (&platform.tenant.api, platform.storage());
+    // The keys of an envelope are read whatever their case.
+    let made = json!({"DATA": {"note": 1}, "Verb": "put"});
+    let made = api.post(&path, &made).await.expect_status(201).json();
+    let refused = api.anonymous().get(&path).await.expect_status(401).json();
+    for (answer, status) in [(&made, "success"), (&refused, "error")] {
+        assert_eq!(answer["status"], status);
+        assert!(answer["node"].as_str().is_some_and(|node| !node.is_empty()), "{answer}");
+        let at = answer["timestamp"].as_str().unwrap();
+        let form: String = at.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        assert_eq!(form, "0000-00-00T00:00:00", "{at}");
+    }
+    assert_eq!((made["auth_token"].as_str(), made["version"].is_string()), (api.token(), true));
+    assert_eq!((refused.get("auth_token"), refused.get("version")), (None, None));
+    let lines = |answer: &testkit::Answer| answer.body.iter().filter(|byte| **byte == b'\n').count();
+    let pretty = api.send(api.request(Method::GET, &path).header("x-pretty-print", "true")).await.expect_status(200);
+    assert!(lines(&pretty) > 5 && pretty.data() == made["data"], "{pretty}");
+    assert!(lines(&api.get(&format!("{path}?pretty_print=true")).await.expect_status(200)) > 5);
+    assert_eq!(lines(&api.get(&path).await.expect_status(200)), 0);
+    // One's own account by a shorter path, and nobody's.
+    let own = api.get("/v2/account/storage").await.expect_status(200).json();
+    assert_eq!((&own["data"], &own["revision"]), (&made["data"], &made["revision"]));
+    api.anonymous().get("/v2/account/storage").await.expect_status(401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_post_may_stand_for_another_verb_and_nothing_else_may() {
     let platform = Platform::start().await;
     let api = &platform.tenant.api;

@@ -32,6 +32,11 @@ async fn a_login_by_username_and_password_needs_no_digest() {
     ] {
         try_login(api, wrong).await.expect_status(401);
     }
+    for (realm, code) in [("abc", "minLength"), ("no where.example", "pattern"), (&"x".repeat(254), "maxLength")] {
+        let data = json!({"account_realm": realm, "username": "admin", "password": "sesame-open"});
+        let refused = try_login(api, data).await.expect_status(400).data();
+        assert!(refused["account_realm"][code].is_object(), "{realm}: {refused}");
+    }
     let nothing = try_login(api, json!({"account_name": "Acme", "username": 5})).await.expect_status(400).data();
     assert!(nothing["username"]["type"].is_object() && nothing["password"]["required"].is_object(), "{nothing}");
 }
