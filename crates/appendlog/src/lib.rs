@@ -111,15 +111,27 @@ impl AppendLog {
     /// # Errors
     /// As [`AppendLog::open`].
     pub fn open_with(dir: &Path, threads: usize) -> Result<(Self, Vec<Found>), Error> {
-        let segments = Arc::new(Segments::open(dir)?);
         let mut found = Vec::new();
+        let log = Self::open_each(dir, threads, |record| found.push(record))?;
+        Ok((log, found))
+    }
+
+    /// As [`AppendLog::open_with`], for who keeps little of what is `found`.
+    ///
+    /// # Errors
+    /// As [`AppendLog::open`].
+    pub fn open_each(dir: &Path, threads: usize, mut found: impl FnMut(Found)) -> Result<Self, Error> {
+        let segments = Arc::new(Segments::open(dir)?);
         for number in segments.numbers()? {
-            let (salt, records) = segments.scan(number)?;
-            segments.adopt(number, salt, &records);
-            found.extend(records);
+            let mut places = Vec::new();
+            let salt = segments.scan(number, |record| {
+                places.push(record.place);
+                found(record);
+            })?;
+            segments.adopt(number, salt, &places);
         }
         let writer = Writer::start(&segments, threads)?;
-        Ok((Self { shared: Arc::new(Shared { writer, segments }) }, found))
+        Ok(Self { shared: Arc::new(Shared { writer, segments }) })
     }
 
     /// Appends a record. Durable when the future is done; dropped before, the record may turn up at the next opening.

@@ -115,11 +115,10 @@ impl Segments {
     }
 
     /// Takes on a segment of an earlier process. One with nothing in it goes.
-    pub(crate) fn adopt(&self, number: u64, salt: Option<Salt>, records: &[Found]) {
-        let places: Vec<Place> = records.iter().map(|record| record.place).collect();
+    pub(crate) fn adopt(&self, number: u64, salt: Option<Salt>, places: &[Place]) {
         self.next.fetch_max(number + 1, Ordering::Relaxed);
         self.table().insert(number, Segment { salt, sealed: false, records: 0, held: 0, taken: 0 });
-        self.hold(number, &places);
+        self.hold(number, places);
         self.seal(number);
     }
 
@@ -182,15 +181,15 @@ impl Segments {
     }
 
     /// The salt of a segment and its whole records, in their order.
-    pub(crate) fn scan(&self, number: u64) -> io::Result<(Option<Salt>, Vec<Found>)> {
+    pub(crate) fn scan(&self, number: u64, mut found: impl FnMut(Found)) -> io::Result<Option<Salt>> {
         let file = File::open(self.path(number))?;
         let end = file.metadata()?.len();
-        let Some(salt) = salt(&file)? else { return Ok((None, Vec::new())) };
-        let (mut found, mut at) = (Vec::new(), BEGINNING as u64);
+        let Some(salt) = salt(&file)? else { return Ok(None) };
+        let mut at = BEGINNING as u64;
         while at < end {
             if let Some(record) = record(&file, number, salt, at, end)? {
                 at = record.place.at + u64::from(record.place.head) + u64::from(record.place.body);
-                found.push(record);
+                found(record);
                 continue;
             }
             // The end was torn and nobody was told of it, or the disk has damaged what stands here: then more comes behind it.
@@ -203,7 +202,7 @@ impl Segments {
                 None => break,
             }
         }
-        Ok((Some(salt), found))
+        Ok(Some(salt))
     }
 
     fn table(&self) -> MutexGuard<'_, BTreeMap<u64, Segment>> {

@@ -21,7 +21,7 @@ mod schema;
 mod stored;
 mod walk;
 
-use rows::{COLUMNS, Raw, find, find_weighed, list, place_of_holder, revision, rewrite_some, store, update};
+use rows::{COLUMNS, Raw, create, find, find_weighed, list, place_of_holder, revision, rewrite_some, store, update};
 pub use stored::{Known, Stored};
 
 /// Claims that one transaction frees at most: others write in between.
@@ -150,16 +150,18 @@ impl Embedded {
     /// # Errors
     /// [`ErrorKind::Conflict`] when the id is taken, [`ErrorKind::KeyTaken`], [`ErrorKind::Unavailable`].
     pub async fn create(&self, database: &Database, id: &DocId, draft: Draft) -> Result<Document, Error> {
-        self.write(database, id, move |connection, database, id| {
-            let taken = connection
-                .prepare_cached("SELECT 1 FROM documents WHERE db = ?1 AND id = ?2")?
-                .exists(params![database.name(), id.as_ref()])?;
-            if taken {
-                return Err(Error::new(ErrorKind::Conflict, id.as_ref()));
-            }
-            store(connection, database, id, None, draft)
-        })
-        .await
+        self.write(database, id, move |connection, database, id| create(connection, database, id, draft)).await
+    }
+
+    /// As [`Embedded::create`], of a document that its caller has written down elsewhere, durably: it can be read when this returns, and is durable
+    /// with the next write that is. A later one never survives without it.
+    ///
+    /// # Errors
+    /// As [`Embedded::create`].
+    pub async fn create_backed(&self, database: &Database, id: &DocId, draft: Draft) -> Result<Document, Error> {
+        let change =
+            self.prepare(database, id, move |connection, database, id| create(connection, database, id, draft));
+        self.ledger.write_backed(change).await?.map(|(written, _stale)| written)
     }
 
     /// The document whose id `decide` names, created as it says where there is none; true when it is new. `decide` sees what is stored at the moment

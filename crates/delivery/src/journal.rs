@@ -11,6 +11,7 @@
 
 mod claim;
 mod confirmed;
+mod promised;
 mod rows;
 
 use std::collections::HashSet;
@@ -30,6 +31,7 @@ use crate::{BODY_LIMIT, Clock, Counts, Error, FileId, Job, JobId, JobState, Lane
 pub use claim::Claim;
 pub(crate) use claim::Ticket;
 use confirmed::Confirmed;
+use promised::{Promised, payload_of};
 
 /// Jobs that are redriven or rewritten in one piece: a long queue must not hold up the writer.
 const PIECE: usize = 500;
@@ -49,6 +51,7 @@ struct Shared {
     /// Something may have become ready, or nearer.
     wake: Notify,
     confirmed: Confirmed,
+    promised: Promised,
 }
 
 impl Journal {
@@ -80,6 +83,7 @@ impl Journal {
             queue: Mutex::new(queue),
             wake: Notify::new(),
             confirmed: Confirmed::default(),
+            promised: Promised::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -114,12 +118,7 @@ impl Journal {
             return Err(Error::TooLarge(job.body.len()));
         }
         let wall = unix_ms(self.shared.clock.wall());
-        let id = {
-            let mut queue = self.queue();
-            let id = queue.allot(wall.unsigned_abs().saturating_mul(1000));
-            queue.reserve(id, &job.key, &job.lane);
-            id
-        };
+        let id = self.allot(wall, &job);
         let written = self.shared.ledger.write(move |connection| rows::insert(connection, id, &job, state, wall)).await;
         if let Err(error) = written.map_err(Error::from).and_then(|written| Ok(written?)) {
             let now = self.now();
@@ -129,11 +128,21 @@ impl Journal {
         Ok(JobId(id))
     }
 
+    /// The id of a new job, which is reserved in the index.
+    fn allot(&self, wall: i64, job: &NewJob) -> u64 {
+        let mut queue = self.queue();
+        let id = queue.allot(wall.unsigned_abs().saturating_mul(1000));
+        queue.reserve(id, &job.key, &job.lane);
+        id
+    }
+
     /// Lets a reserved job run. At once in this process; written a moment later: after a power cut it may be a reservation again.
     pub fn confirm(&self, id: JobId) {
         let now = self.now();
+        // Before a worker can have it.
+        let promised = self.confirm_promised(id.0);
         if self.queue().confirm(id.0, 0, now) {
-            if let Some(confirming) = self.shared.confirmed.push(id.0) {
+            if let Some(confirming) = (!promised).then(|| self.shared.confirmed.push(id.0)).flatten() {
                 self.shared.ledger.write_lazily(move |connection| rows::confirm(connection, &confirming.take()));
             }
             self.shared.wake.notify_one();
@@ -147,6 +156,9 @@ impl Journal {
         if queue.state(id.0) == Some(JobState::Reserved) {
             queue.remove(id.0, now);
             drop(queue);
+            if matches!(self.shared.promised.take(id.0), promised::Taken::Job(_)) {
+                return;
+            }
             self.shared.ledger.write_lazily(move |connection| rows::delete(connection, id.0).map(drop));
         }
     }
@@ -163,7 +175,10 @@ impl Journal {
             Err(Error::Unknown) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let file = self.shared.ledger.write(move |connection| rows::delete(connection, id.0)).await??;
+        let file = match self.take_back(id.0).await? {
+            Some(job) => payload_of(&job),
+            None => self.shared.ledger.write(move |connection| rows::delete(connection, id.0)).await??,
+        };
         let now = self.now();
         self.queue().remove(id.0, now);
         drop(held);
@@ -175,7 +190,9 @@ impl Journal {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn reservations(&self) -> Result<Vec<Job>, Error> {
-        let mut jobs = self.shared.ledger.read(rows::reservations).await??;
+        let promised = self.shared.promised.all(|_, _| true);
+        let jobs = self.shared.ledger.read(rows::reservations).await??;
+        let mut jobs = beside(jobs, promised);
         let queue = self.queue();
         jobs.retain_mut(|job| overlay(&queue, job) && job.state == JobState::Reserved);
         Ok(jobs)
@@ -188,9 +205,11 @@ impl Journal {
     pub async fn list(&self, scope: &str, start: Option<JobId>, limit: usize) -> Result<Page<Job>, Error> {
         let scope = scope.to_owned();
         let start = start.map_or(0, |id| id.0);
+        let promised = self.shared.promised.all(|id, job| id >= start && job.scope == scope);
         let question =
             move |connection: &rusqlite::Connection| rows::list(connection, &scope, start, limit.saturating_add(1));
-        let mut jobs = self.shared.ledger.read(question).await??;
+        let mut jobs = beside(self.shared.ledger.read(question).await??, promised);
+        jobs.truncate(limit.saturating_add(1));
         let next = if jobs.len() > limit { jobs.pop().map(|job| job.id) } else { None };
         let queue = self.queue();
         // Not by what the file says: a confirmation is written a moment after it counts.
@@ -203,7 +222,10 @@ impl Journal {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn get(&self, id: JobId) -> Result<Option<Job>, Error> {
-        let job = self.shared.ledger.read(move |connection| rows::get(connection, id.0)).await??;
+        let job = match self.shared.promised.get(id.0) {
+            Some(job) => Some(job),
+            None => self.shared.ledger.read(move |connection| rows::get(connection, id.0)).await??,
+        };
         let queue = self.queue();
         Ok(job.and_then(|mut job| overlay(&queue, &mut job).then_some(job)))
     }
@@ -213,7 +235,10 @@ impl Journal {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn payloads(&self) -> Result<HashSet<FileId>, Error> {
-        Ok(self.shared.ledger.read(rows::payloads).await??)
+        let promised = self.shared.promised.all(|_, job| job.payload.is_some());
+        let mut payloads = self.shared.ledger.read(rows::payloads).await??;
+        payloads.extend(promised.into_iter().filter_map(|job| job.payload));
+        Ok(payloads)
     }
 
     /// Makes the waiting and parked jobs of a scope due now, or those among `ids`. Durable when this returns. Answers how many.
@@ -221,6 +246,7 @@ impl Journal {
     /// # Errors
     /// [`Error::Unavailable`]; some may be due by then.
     pub async fn redrive(&self, scope: &str, ids: Option<Vec<JobId>>) -> Result<usize, Error> {
+        self.write_promised().await?;
         let wall = unix_ms(self.shared.clock.wall());
         let mut redriven = 0;
         let mut start = 0;
@@ -280,6 +306,7 @@ impl Journal {
     }
 
     async fn revive(&self, ids: Vec<u64>) -> Result<usize, Error> {
+        self.write_promised().await?;
         let wall = unix_ms(self.shared.clock.wall());
         let mut revived = 0;
         for piece in ids.chunks(PIECE) {
@@ -322,6 +349,7 @@ impl Journal {
         let lane = lane.into();
         // Held while the file is written: a worker must not take the job with its old body.
         let held = self.hold(id)?;
+        self.written(id.0).await?;
         let name = lane.clone();
         self.shared.ledger.write(move |connection| rows::update(connection, id.0, &body, &name)).await??;
         let now = self.now();
@@ -341,6 +369,7 @@ impl Journal {
         if self.queue().state(job.id.0) != Some(JobState::Running) {
             return Err(Error::Unknown);
         }
+        self.written(job.id.0).await?;
         let (id, lane) = (job.id.0, job.lane.clone());
         self.shared.ledger.write(move |connection| rows::update(connection, id, &body, &lane)).await??;
         Ok(())
@@ -370,6 +399,9 @@ impl Journal {
 
     /// Finishes what is being written and closes the file.
     pub async fn close(&self) {
+        if let Err(error) = self.write_promised().await {
+            tracing::warn!(%error, "jobs could not be written down");
+        }
         self.shared.ledger.close().await;
     }
 
@@ -401,6 +433,15 @@ impl Journal {
     fn now(&self) -> u64 {
         millis(self.shared.clock.now().saturating_duration_since(self.shared.origin))
     }
+}
+
+/// Jobs from the file and such as may have no row yet, each once, the oldest first.
+fn beside(mut jobs: Vec<Job>, promised: Vec<Job>) -> Vec<Job> {
+    jobs.extend(promised);
+    // One that was written meanwhile is in both; the file's came first.
+    jobs.sort_by_key(|job| job.id);
+    jobs.dedup_by_key(|job| job.id);
+    jobs
 }
 
 /// Whether a pattern of lanes means the lane of this name.

@@ -40,5 +40,5 @@ pub use error::{Cause, Error};
 pub use job::{BODY_LIMIT, BadId, Counts, Job, JobError, JobId, JobState, LaneStatus, NewJob, Page};
 pub use journal::{Claim, Journal};
 pub use retry::Schedule;
-pub use spool::{FileId, Growing, Held, Partial, SealedFile, Spool, Unfinished};
+pub use spool::{FileId, Growing, Held, Noted, Partial, SealedFile, Spool, Unfinished};
 pub use worker::{Drained, Outcome, Policy, Runner, Workers};

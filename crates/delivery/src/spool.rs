@@ -128,6 +128,15 @@ pub enum Held {
     Bytes(Bytes),
 }
 
+/// What was noted of a payload when it was published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// The payload.
+    pub file: FileId,
+    /// The note, as it was given to [`SealedFile::publish_with`].
+    pub note: Vec<u8>,
+}
+
 /// A folder of payloads. Cheap to clone; clones share the folder.
 #[derive(Debug, Clone)]
 pub struct Spool {
@@ -148,10 +157,18 @@ impl Spool {
     /// # Errors
     /// [`Error::Unavailable`] when it cannot be created, read or synced.
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        Self::with_writers(dir, appendlog::WRITERS)
+        Ok(Self::with_writers(dir, appendlog::WRITERS, &|_| false)?.0)
     }
 
-    fn with_writers(dir: &Path, writers: usize) -> Result<Self, Error> {
+    /// As [`Spool::open`]; answers also those notes of payloads from earlier processes that are `wanted`, also of payloads that were removed since.
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub fn open_with_notes(dir: &Path, wanted: &dyn Fn(&[u8]) -> bool) -> Result<(Self, Vec<Noted>), Error> {
+        Self::with_writers(dir, appendlog::WRITERS, wanted)
+    }
+
+    fn with_writers(dir: &Path, writers: usize, wanted: &dyn Fn(&[u8]) -> bool) -> Result<(Self, Vec<Noted>), Error> {
         let (spool, log) = (Self::of_files(dir)?, dir.join(LOG));
         create(&log)?;
         let mut files = HashSet::new();
@@ -160,8 +177,8 @@ impl Spool {
                 files.insert(file);
             }
         })?;
-        let small = Small::open(&log, writers, |file| files.contains(file))?;
-        Ok(Self { small: Some(Arc::new(small)), ..spool })
+        let (small, notes) = Small::open(&log, writers, |file| files.contains(file), wanted)?;
+        Ok((Self { small: Some(Arc::new(small)), ..spool }, notes))
     }
 
     /// Opens the folder `dir` as [`Spool::open`] does, for payloads that stay for years: each is a file of its own, however small. Blocks.
@@ -275,14 +292,19 @@ impl Spool {
         written.await.unwrap_or(Err(Error::Closed))?.durable().await
     }
 
-    /// Moves small payloads into files where they alone keep a segment of the log. Answers how many. To be called now and then.
+    /// Small payloads that alone keep a segment of the log: to be asked now and then, for [`Spool::rehouse`].
+    pub fn stragglers(&self) -> Vec<FileId> {
+        self.small.iter().flat_map(|small| small.stragglers()).collect()
+    }
+
+    /// Moves small payloads into files of their own. Answers how many. What was noted of them goes.
     ///
     /// # Errors
     /// [`Error::Unavailable`]; nothing is lost then.
-    pub async fn tidy(&self) -> Result<usize, Error> {
+    pub async fn rehouse(&self, files: Vec<FileId>) -> Result<usize, Error> {
         let Some(small) = &self.small else { return Ok(0) };
         let mut moved = 0;
-        for file in small.stragglers() {
+        for file in files {
             if let Held::Bytes(bytes) = self.held(&file).await? {
                 self.write(&file, bytes).await?;
                 // Removed while it moved: then the file goes too.

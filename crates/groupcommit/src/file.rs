@@ -62,6 +62,11 @@ pub(crate) fn open_writer(path: &Path, checkpoint: Checkpoint, pages: Arc<Atomic
     Ok(connection)
 }
 
+/// Whether commits sync from now on. Checkpoints do in any case, and so does the beginning of a WAL that is written over.
+pub(crate) fn sync_commits(connection: &Connection, sync: bool) -> rusqlite::Result<()> {
+    connection.execute_batch(if sync { "PRAGMA synchronous=FULL" } else { "PRAGMA synchronous=NORMAL" })
+}
+
 /// Opens a read-only connection. The writer has opened the file before.
 pub(crate) fn open_reader(path: &Path) -> Result<Connection, Error> {
     let connection =

@@ -12,6 +12,8 @@
 //!    writes answer `Unavailable` at once and [`Ledger::healthy`] is false; the attempts are paced and need no traffic. Each opening
 //!    of a file takes the same way, because the process before may have died between a failed fsync and its remedy: what can be read
 //!    after [`Ledger::open`] is durable.
+//!    Only a group in which nobody asked for durability is committed without a sync ([`Ledger::write_backed`], [`Ledger::write_lazily`]); what it wrote is
+//!    durable with the next group that syncs, since the WAL is.
 //! 3. **Reads never wait for a commit.** They run on a few read-only connections of their own, each read in one snapshot.
 //!
 //! `Unavailable` means *unknown*: such a write was not answered, and as with any lost answer it may turn out to have happened.
@@ -101,6 +103,22 @@ impl Ledger {
         F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     {
         self.enter(change, Entry::Patient).await
+    }
+
+    /// Runs `change` in the next group. When this returns, what it wrote is what readers see; it is durable once a later [`Ledger::write`] is answered,
+    /// and may be gone after a power cut before that: for what its caller has written down elsewhere.
+    ///
+    /// Writes keep their order: none that came later survives without this one.
+    ///
+    /// # Errors
+    /// As [`Ledger::write`].
+    pub async fn write_backed<T, E, F>(&self, change: F) -> Result<Result<T, E>, Error>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    {
+        self.enter(change, Entry::Backed).await
     }
 
     async fn enter<T, E, F>(&self, change: F, entry: fn(Box<dyn Write>) -> Entry) -> Result<Result<T, E>, Error>

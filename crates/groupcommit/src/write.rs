@@ -12,6 +12,8 @@ use crate::Error;
 pub(crate) enum Entry {
     /// Somebody waits for it.
     Eager(Box<dyn Write>),
+    /// Somebody waits for it, and for no sync.
+    Backed(Box<dyn Write>),
     /// Somebody waits for it, and not with impatience.
     Patient(Box<dyn Write>),
     /// Nobody waits for it.

@@ -22,8 +22,10 @@ const GROUP: usize = 1024;
 const LAZINESS: Duration = Duration::from_millis(20);
 /// How long patient ones do, and how many of them are company enough. Who was alone the last time does not wait.
 const PATIENCE: (Duration, usize) = (Duration::from_millis(4), 16);
-/// Pages of the WAL at which it is copied into the database file: 8 MiB, some ten milliseconds of work.
-const CHECKPOINT: i32 = 2048;
+/// How long a commit that does not sync waits for company: its pages are written for each commit, however many writes they hold.
+const COMPANY: Duration = Duration::from_micros(300);
+/// Pages of the WAL at which it is copied into the database file: 32 MiB, some thirty milliseconds of work. A page that was written often is copied once.
+const CHECKPOINT: i32 = 8192;
 /// The first and the longest pause between attempts to make the file good.
 const PACE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
@@ -61,6 +63,8 @@ struct Writer {
     checkpoint: i32,
     /// The last group held more than one write.
     company: bool,
+    /// Whether commits of the connection sync.
+    syncs: bool,
     state: State,
 }
 
@@ -73,6 +77,8 @@ enum State {
 #[derive(Default)]
 struct Group {
     writes: Vec<Box<dyn Write>>,
+    /// Somebody waits for what is durable.
+    sync: bool,
     scrub: Vec<oneshot::Sender<Result<bool, Error>>>,
     close: Option<Option<oneshot::Sender<()>>>,
 }
@@ -99,6 +105,7 @@ impl Writer {
             pages,
             checkpoint: CHECKPOINT,
             company: false,
+            syncs: true,
             state: State::Good(connection),
         })
     }
@@ -108,7 +115,7 @@ impl Writer {
             let group = self.gather();
             if !group.writes.is_empty() {
                 self.company = group.writes.len() > 1;
-                self.process(group.writes);
+                self.process(group.writes, group.sync);
             }
             for answer in group.scrub {
                 let _ = answer.send(self.scrub());
@@ -158,13 +165,21 @@ impl Writer {
             };
             match entry {
                 Entry::Eager(write) => {
-                    eager = true;
+                    (eager, group.sync) = (true, true);
+                    group.writes.push(write);
+                }
+                Entry::Backed(write) => {
+                    if !std::mem::replace(&mut eager, true) {
+                        // They come in groups, since what backs them does.
+                        std::thread::sleep(COMPANY);
+                    }
                     group.writes.push(write);
                 }
                 Entry::Patient(write) => {
                     let patience = Instant::now() + PATIENCE.0;
                     deadline = Some(deadline.map_or(patience, |deadline| deadline.min(patience)));
                     patient += 1;
+                    group.sync = true;
                     eager = eager || !self.company || patient >= PATIENCE.1;
                     group.writes.push(write);
                 }
@@ -182,9 +197,13 @@ impl Writer {
         group
     }
 
-    fn process(&mut self, mut writes: Vec<Box<dyn Write>>) {
+    fn process(&mut self, mut writes: Vec<Box<dyn Write>>, sync: bool) {
         let outcome = match &self.state {
-            State::Good(connection) => commit(connection, &mut writes),
+            State::Good(connection) => {
+                let ready = if sync == self.syncs { Ok(()) } else { file::sync_commits(connection, sync) };
+                self.syncs = sync;
+                ready.and_then(|()| commit(connection, &mut writes))
+            }
             State::Bad { cause, .. } => return answer(writes, &Err(Error::Unavailable(cause.clone()))),
         };
         match outcome {
@@ -247,6 +266,7 @@ impl Writer {
             return;
         }
         self.pages.store(0, Ordering::Relaxed);
+        self.syncs = true;
         self.state = match file::open_writer(&self.path, Checkpoint::Complete, self.pages.clone()) {
             Ok(connection) => {
                 tracing::info!(file = %self.path.display(), "the file is good again");

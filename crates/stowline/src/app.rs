@@ -51,6 +51,7 @@ pub mod pages;
 pub mod passwords;
 mod playing_time;
 pub mod probe;
+pub mod promises;
 pub mod rates;
 pub mod received;
 pub mod recordings;
@@ -84,6 +85,8 @@ pub struct App {
     pub intake: Arc<intake::Intake>,
     /// What has been promised and is not yet kept.
     pub journal: Arc<Journal>,
+    /// Deposits that a record of the spool alone makes durable, for a moment.
+    pub promises: promises::Promises,
     /// Bytes on their way to a handler.
     pub spool: Arc<Spool>,
     /// Bytes that stay here: attachments that no plan sends elsewhere.

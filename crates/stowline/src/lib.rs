@@ -65,8 +65,9 @@ impl Server {
         make_folder(&config.server.data_dir)?;
         let lock = lock(&config.server.data_dir)?;
         config.api.find_public_url(address);
-        let app = Arc::new(open(config)?);
-        tidy(&app).await?;
+        let (app, promised) = open(config).await?;
+        let app = Arc::new(app);
+        tidy(&app, promised).await?;
         // Before calls begin new ones.
         let unfinished = app.spool.unfinished().map_err(described)?;
         let runner = Arc::new(jobs::Runner { app: app.clone() });
@@ -78,6 +79,7 @@ impl Server {
         tasks.spawn(telemetry::keep_up(stopping.clone()));
         tasks.spawn(app::arrivals::forget(app.clone(), stopping.clone()));
         tasks.spawn(app::intake::settle(app.clone(), stopping.clone()));
+        tasks.spawn(app::promises::keep(app.clone(), stopping.clone()));
         tasks.spawn(tidy_spool(app.clone(), stopping.clone()));
         tasks.spawn(app::tokens::forget(app.clone(), stopping.clone()));
         tasks.spawn(app::retention::sweep(app.clone(), stopping.clone()));
@@ -161,8 +163,8 @@ async fn listen_for_kazoo(
     Ok((address, serving))
 }
 
-/// Opens the data folder and what is in it.
-fn open(config: Config) -> anyhow::Result<App> {
+/// Opens the data folder and what is in it; answers also what an earlier run promised and may not have kept.
+async fn open(config: Config) -> anyhow::Result<(App, Vec<delivery::Noted>)> {
     let folder = config.server.data_dir.clone();
     let keys = Arc::new(seal::Keys::open(&config.key_source(), &folder)?);
     let intake = folder.join("intake");
@@ -170,7 +172,11 @@ fn open(config: Config) -> anyhow::Result<App> {
     let documents = connections::Embedded::open(&folder.join("documents.db")).map_err(described)?;
     let journal =
         delivery::Journal::open(&folder.join("journal.db"), Arc::new(delivery::SystemClock)).map_err(described)?;
-    let spool = delivery::Spool::open(&folder.join("spool")).map_err(described)?.min_free(config.spool.min_free);
+    let settled = app::promises::settled(&documents).await.map_err(described)?;
+    let promised = |note: &[u8]| app::promises::epoch_of(note) > settled;
+    let (spool, promised) = delivery::Spool::open_with_notes(&folder.join("spool"), &promised).map_err(described)?;
+    let spool = spool.min_free(config.spool.min_free);
+    let last = promised.iter().map(|noted| app::promises::epoch_of(&noted.note)).max().unwrap_or(settled);
     let kept =
         delivery::Spool::of_files(&folder.join("attachments")).map_err(described)?.min_free(config.spool.min_free);
     let policy = outbound::Policy::new(config.egress.allow.clone()).with_folders(config.egress.folders.clone());
@@ -182,12 +188,13 @@ fn open(config: Config) -> anyhow::Result<App> {
         .map_err(described)?;
     let grants = app::oauth::grants::Grants::new(documents.clone(), keys.clone(), client.clone(), config.oauth.clone());
     let ways = Ways { client, grants: Arc::new(grants.clone()), amazon: Arc::new(amazon(&config.aws)?) };
-    Ok(App {
+    let app = App {
         node: node(&keys),
         intake: Arc::new(app::intake::Intake::open(&intake, &keys).map_err(described)?),
         keys,
         documents,
         journal: Arc::new(journal),
+        promises: app::promises::Promises::after(last),
         spool: Arc::new(spool),
         kept: Arc::new(kept),
         handlers: attachments::Pool::new(ways),
@@ -203,7 +210,8 @@ fn open(config: Config) -> anyhow::Result<App> {
         knocks: app::knocks::Knocks::default(),
         revoked: app::tokens::Revoked::default(),
         config,
-    })
+    };
+    Ok((app, promised))
 }
 
 /// Who we are at Amazon.
@@ -273,7 +281,7 @@ const TIDY_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
 async fn tidy_spool(app: Arc<App>, stopping: CancellationToken) {
     let mut rounds = tokio::time::interval(TIDY_EVERY);
     while stopping.run_until_cancelled(rounds.tick()).await.is_some() {
-        match app.spool.tidy().await {
+        match rehouse(&app).await {
             Ok(0) => {}
             Ok(moved) => tracing::debug!(payloads = moved, "payloads that wait for long have files of their own now"),
             Err(error) => tracing::warn!(error = %described(error), "the spool's log keeps more room than it needs"),
@@ -281,8 +289,19 @@ async fn tidy_spool(app: Arc<App>, stopping: CancellationToken) {
     }
 }
 
-/// Puts in order what an earlier run left: reservations, and files that nothing refers to.
-async fn tidy(app: &App) -> anyhow::Result<()> {
+async fn rehouse(app: &App) -> Result<usize, app::Error> {
+    let stragglers = app.spool.stragglers();
+    if stragglers.is_empty() {
+        return Ok(0);
+    }
+    // What their records say beside the bytes goes.
+    app::promises::settle(app).await?;
+    app.spool.rehouse(stragglers).await.map_err(app::Error::spool)
+}
+
+/// Puts in order what an earlier run left: promises, reservations, and files that nothing refers to.
+async fn tidy(app: &App, promised: Vec<delivery::Noted>) -> anyhow::Result<()> {
+    app::promises::replay(app, promised).await?;
     app::reservations::reconcile(app).await?;
     app::tree::finish(app).await?;
     app::tokens::load(app).await?;

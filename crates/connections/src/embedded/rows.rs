@@ -103,6 +103,22 @@ pub(super) fn forget_keys(connection: &Connection, database: &Database, id: &str
     Ok(())
 }
 
+/// Stores a document where there is none.
+pub(super) fn create(
+    connection: &Connection,
+    database: &Database,
+    id: &DocId,
+    draft: Draft,
+) -> Result<Document, Error> {
+    let taken = connection
+        .prepare_cached("SELECT 1 FROM documents WHERE db = ?1 AND id = ?2")?
+        .exists(params![database.name(), id.as_ref()])?;
+    if taken {
+        return Err(Error::new(ErrorKind::Conflict, id.as_ref()));
+    }
+    store(connection, database, id, None, draft)
+}
+
 pub(super) fn store(
     connection: &Connection,
     database: &Database,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::unix_ms;
+use crate::journal::promised::payload_of;
 use crate::journal::{Journal, rows};
 use crate::queue::millis;
 use crate::{Error, FileId, Job, JobError, JobId, JobState};
@@ -69,12 +70,26 @@ impl Ticket {
         let Some(ledger) = tickets.first().map(|ticket| ticket.journal.shared.ledger.clone()) else {
             return Ok(Vec::new());
         };
+        let (mut claims, mut unknown) = (Vec::with_capacity(tickets.len()), Vec::new());
+        for ticket in tickets {
+            match ticket.journal.shared.promised.get(ticket.id) {
+                Some(job) => claims.extend(ticket.claim(Some(job))),
+                None => unknown.push(ticket),
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(claims);
+        }
+        let tickets = unknown;
         let ids: Vec<u64> = tickets.iter().map(|ticket| ticket.id).collect();
         let question = move |connection: &rusqlite::Connection| {
             ids.iter().map(|id| rows::get(connection, *id)).collect::<Result<Vec<_>, _>>()
         };
         match ledger.read(question).await.map_err(Error::from).and_then(|read| Ok(read?)) {
-            Ok(jobs) => Ok(tickets.into_iter().zip(jobs).filter_map(|(ticket, job)| ticket.claim(job)).collect()),
+            Ok(jobs) => {
+                claims.extend(tickets.into_iter().zip(jobs).filter_map(|(ticket, job)| ticket.claim(job)));
+                Ok(claims)
+            }
             Err(error) => {
                 tickets.into_iter().for_each(Self::put_off);
                 Err(error)
@@ -119,8 +134,13 @@ impl Claim {
     /// [`Error::Unavailable`]: the job is still claimed.
     pub async fn settle(&mut self) -> Result<Option<FileId>, Error> {
         let id = self.job.id.0;
-        // Nobody waits for this one but a worker, of whom there are many.
-        let file = self.journal.shared.ledger.write_patiently(move |connection| rows::delete(connection, id)).await??;
+        let file = match self.journal.take_back(id).await? {
+            Some(job) => payload_of(&job),
+            // Nobody waits for this one but a worker, of whom there are many.
+            None => {
+                self.journal.shared.ledger.write_patiently(move |connection| rows::delete(connection, id)).await??
+            }
+        };
         if std::mem::take(&mut self.open) {
             let now = self.journal.now();
             self.journal.queue().settle(id, now);
@@ -138,14 +158,19 @@ impl Claim {
         let id = self.job.id.0;
         let wait = self.journal.queue().draw(self.job.attempts.saturating_add(1), after, rand::random());
         let (wall, due) = self.journal.later(wait);
-        let written =
-            self.journal.shared.ledger.write(move |connection| rows::postpone(connection, id, wall, &error)).await;
+        let journal = self.journal.clone();
+        let written = async move {
+            journal.written(id).await?;
+            Ok::<_, Error>(
+                journal.shared.ledger.write(move |connection| rows::postpone(connection, id, wall, &error)).await??,
+            )
+        };
+        let written = written.await;
         self.open = false;
         let now = self.journal.now();
         self.journal.queue().postpone(id, due, after, rand::random(), now);
         self.journal.shared.wake.notify_one();
-        written??;
-        Ok(wait)
+        written.map(|()| wait)
     }
 
     /// The job stays until somebody redrives it; who did while it ran has it run again at once. Durable when this returns; parked it is in any
@@ -169,12 +194,17 @@ impl Claim {
         let id = self.job.id.0;
         let ledger = self.journal.shared.ledger.clone();
         let wall = unix_ms(self.journal.shared.clock.wall());
-        let written = ledger.write(move |connection| rows::park(connection, id, wall, &error, counted)).await;
+        let (journal, file) = (self.journal.clone(), ledger.clone());
+        let written = async move {
+            journal.written(id).await?;
+            Ok::<_, Error>(file.write(move |connection| rows::park(connection, id, wall, &error, counted)).await??)
+        };
+        let written = written.await;
         self.open = false;
         let now = self.journal.now();
         let again = self.journal.queue().park(id, now);
         self.journal.shared.wake.notify_one();
-        written??;
+        written?;
         if again {
             ledger.write(move |connection| rows::revive(connection, &[id], wall)).await??;
         }

@@ -82,7 +82,8 @@ pub(super) fn insert(
     let state = if state == JobState::Reserved { RESERVED } else { WAITING };
     connection
         .prepare_cached(
-            "INSERT INTO jobs (id, state, due, key, lane, scope, kind, payload, keep_payload, size, since, body)
+            // An id is used once: a row that is there is this job's, of a commit whose answer was lost.
+            "INSERT OR IGNORE INTO jobs (id, state, due, key, lane, scope, kind, payload, keep_payload, size, since, body)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?3, ?11)",
         )?
         .execute(params![
@@ -99,6 +100,11 @@ pub(super) fn insert(
             job.body,
         ])?;
     Ok(())
+}
+
+/// Writes something, so that the commit has something to sync.
+pub(super) fn touch(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "user_version", SCHEMA_VERSION)
 }
 
 pub(super) fn confirm(connection: &Connection, ids: &[u64]) -> rusqlite::Result<()> {

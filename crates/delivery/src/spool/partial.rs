@@ -181,6 +181,11 @@ impl SealedFile {
         &self.sha256
     }
 
+    /// Whether something can be noted of it: it is small, and goes into the log.
+    pub fn takes_note(&self) -> bool {
+        matches!(self.content, Content::Memory(_)) && self.spool.small.is_some()
+    }
+
     /// Appends it to the log, or gives it its name and syncs both, bytes and name, at the same time. Durable when this returns.
     ///
     /// The name may stand before the bytes are durable: nobody refers to it before this returns.
@@ -188,9 +193,18 @@ impl SealedFile {
     /// # Errors
     /// [`Error::Unavailable`]; the file is gone then.
     pub async fn publish(self) -> Result<FileId, Error> {
+        self.publish_with(&[]).await
+    }
+
+    /// As [`SealedFile::publish`], with a note that is durable with the bytes, where it [takes one](SealedFile::takes_note): the next
+    /// [`Spool::open_with_notes`] gives it back. Of the bytes it is forgotten where they move ([`Spool::rehouse`]), and some time after they were removed.
+    ///
+    /// # Errors
+    /// As [`SealedFile::publish`].
+    pub async fn publish_with(self, note: &[u8]) -> Result<FileId, Error> {
         let Self { spool, file, content, .. } = self;
         let content = match (content, &spool.small) {
-            (Content::Memory(pieces), Some(small)) => return small.publish(&file, pieces).await.map(|()| file),
+            (Content::Memory(pieces), Some(small)) => return small.publish(&file, note, pieces).await.map(|()| file),
             (content, _) => content,
         };
         let path = spool.path(&file);

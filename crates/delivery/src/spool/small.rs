@@ -1,6 +1,6 @@
 //! Small payloads: records of a log instead of files of their own.
 //!
-//! The head of a record is the payload's id. Which of those that an earlier process left are still wanted, the journal knows; until it was asked
+//! The head of a record is the payload's id, and after it what its depositor has noted: durable with the payload, and given back at the next opening. Which of those that an earlier process left are still wanted, the journal knows; until it was asked
 //! ([`sweep`](super::Spool::sweep)) all are kept.
 //!
 //! A payload that stays for weeks, because its destination is away for so long, would hold a whole segment. When little else is left in one, what is
@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use appendlog::{AppendLog, Place};
 use bytes::Bytes;
 
-use super::FileId;
+use super::{FileId, Noted};
 use crate::Error;
 
 #[derive(Debug)]
@@ -24,24 +24,34 @@ pub(super) struct Small {
 }
 
 impl Small {
-    /// Opens the log in `dir`, which exists. `is_file` tells which payloads are files.
-    pub(super) fn open(dir: &Path, writers: usize, is_file: impl Fn(&FileId) -> bool) -> Result<Self, Error> {
-        let (log, found) = AppendLog::open_with(dir, writers)?;
-        let mut places = HashMap::new();
-        for record in found {
-            let file = <[u8; 16]>::try_from(record.head.as_slice()).ok().map(FileId::from_bytes);
-            match file.filter(|file| !is_file(file)) {
-                // Nothing is written twice under one id.
-                Some(file) => places.insert(file, record.place).iter().for_each(|twin| log.release(twin)),
-                None => log.release(&record.place),
+    /// Opens the log in `dir`, which exists; answers the notes that are `wanted` too. `is_file` tells which payloads are files.
+    pub(super) fn open(
+        dir: &Path,
+        writers: usize,
+        is_file: impl Fn(&FileId) -> bool,
+        wanted: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<(Self, Vec<Noted>), Error> {
+        let (mut places, mut notes, mut stale) = (HashMap::new(), Vec::new(), Vec::new());
+        let log = AppendLog::open_each(dir, writers, |record| {
+            let head = record.head.split_first_chunk().map(|(id, note)| (FileId::from_bytes(*id), note));
+            match head.filter(|(file, _)| !is_file(file)) {
+                Some((file, note)) => {
+                    if !note.is_empty() && wanted(note) {
+                        notes.push(Noted { file: file.clone(), note: note.to_vec() });
+                    }
+                    // Nothing is written twice under one id.
+                    stale.extend(places.insert(file, record.place));
+                }
+                None => stale.push(record.place),
             }
-        }
-        Ok(Self { log, places: Mutex::new(places) })
+        })?;
+        stale.iter().for_each(|place| log.release(place));
+        Ok((Self { log, places: Mutex::new(places) }, notes))
     }
 
-    /// Writes a payload down. Durable when this returns.
-    pub(super) async fn publish(&self, file: &FileId, pieces: Vec<Bytes>) -> Result<(), Error> {
-        let place = self.log.append(file.as_bytes().to_vec(), pieces).await?;
+    /// Writes a payload down, and what is noted of it. Durable when this returns.
+    pub(super) async fn publish(&self, file: &FileId, note: &[u8], pieces: Vec<Bytes>) -> Result<(), Error> {
+        let place = self.log.append([file.as_bytes(), note].concat(), pieces).await?;
         self.places().insert(file.clone(), place);
         Ok(())
     }

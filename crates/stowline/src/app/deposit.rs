@@ -8,6 +8,9 @@
 //!           confirm the reservation: a worker takes it from here (jobs::put_attachment)
 //! ```
 //!
+//! A new document with few bytes that go elsewhere takes a shorter way: one record of the spool's log holds bytes, document and job, durably, and the
+//! other two follow without a sync ([`super::promises`]).
+//!
 //! Documents and journal are two stores that share no transaction; this order is why nothing can fall between them. A crash before the
 //! document leaves a reservation that [`reservations`] drops, with its file; a crash after it leaves one that it confirms.
 //!
@@ -17,12 +20,13 @@ use std::sync::{Arc, OnceLock};
 
 use attachments::{Location, location};
 use bytes::Bytes;
-use delivery::{JobId, NewJob};
+use delivery::{FileId, JobId, NewJob};
 use futures_util::{Stream, StreamExt};
 use plan::{AccountId, AttachmentName, AttachmentRoute, Database, DocId, DocType, HandlerId, Placement};
 use serde_json::{Map, Value};
 
 use super::attachment::{ATTACHMENTS, Area, Attachment, Place, attachments_of, files};
+use super::promises::Promise;
 use super::{App, Error, accounts, dataplans, discard, reservations};
 use crate::{jobs, time};
 use connections::{Change, Document, Draft};
@@ -192,8 +196,16 @@ impl Deposit {
                 None => Place::Local { file: file.clone() },
             },
         };
-        let public = match &form {
-            Form::New(draft) => draft.body.clone(),
+        let value =
+            serde_json::to_value(&attachment).map_err(|error| Error::internal("writing an attachment", error))?;
+        let attachments = Value::Object(Map::from_iter([(name.to_string(), value)]));
+        let mut form = form;
+        let public = match &mut form {
+            Form::New(draft) => {
+                let public = draft.body.clone();
+                draft.body.insert(ATTACHMENTS.into(), attachments.clone());
+                public
+            }
             Form::Existing(fields) => {
                 // A location may be made of any field of the document, not of those alone that change.
                 let Target { database, id, .. } = &self.target;
@@ -201,7 +213,21 @@ impl Deposit {
                 merged(document.public(), fields.clone())
             }
         };
-        let job = self.job(&attachment, &name, public)?;
+        let put = self.put(&attachment, &name, file.clone(), public)?;
+        let form = match (form, &put) {
+            (Form::New(draft), Some(put)) if area == Area::Spool && arrived.file.takes_note() => {
+                let promise = app.promises.begin();
+                match promise.note(put, &draft)? {
+                    Some(note) => return self.keep(app, arrived.file, (promise, note), put.job()?, draft).await,
+                    None => Form::New(draft),
+                }
+            }
+            (form, _) => form,
+        };
+        let job = match &put {
+            Some(put) => put.job()?,
+            None => self.keeping(&attachment, &name, file.clone()).job(&self.target.account)?,
+        };
         let (id, published) = match area {
             // Both are durable before the document is; the order between them does not matter: a file without a reservation is swept.
             Area::Spool => {
@@ -218,7 +244,7 @@ impl Deposit {
             cancel(app, id).await;
             return Err(Error::spool(error));
         }
-        match self.save(app, &name, &attachment, form).await {
+        match self.save(app, attachments, form).await {
             Ok(document) => {
                 match self.route {
                     Some(_) => app.journal.confirm(id),
@@ -228,7 +254,7 @@ impl Deposit {
             }
             // Whether the document was written is not known: the reservation stays, and is settled by reading it.
             Err(error @ Error::Unavailable { .. }) => {
-                reservations::settle_later(app.clone(), id);
+                reservations::settle_later(app.clone(), id, None);
                 Err(error)
             }
             Err(error) => {
@@ -239,22 +265,41 @@ impl Deposit {
         }
     }
 
-    async fn save(
+    /// The short way: with the bytes a record says what becomes of them.
+    async fn keep(
         &self,
-        app: &App,
-        name: &AttachmentName,
-        attachment: &Attachment,
-        form: Form,
+        app: &Arc<App>,
+        file: delivery::SealedFile,
+        (promise, note): (Promise, Vec<u8>),
+        job: NewJob,
+        draft: Draft,
     ) -> Result<Document, Error> {
-        let value =
-            serde_json::to_value(attachment).map_err(|error| Error::internal("writing an attachment", error))?;
-        let attachments = Value::Object(Map::from_iter([(name.to_string(), value)]));
+        let id = app.journal.promise(job).map_err(Error::journal)?;
+        if let Err(error) = file.publish_with(&note).await {
+            cancel(app, id).await;
+            return Err(Error::spool(error));
+        }
+        match app.documents.create_backed(&self.target.database, &self.target.id, draft).await.map_err(Error::from) {
+            Ok(document) => {
+                app.journal.confirm(id);
+                Ok(document)
+            }
+            // As below.
+            Err(error @ Error::Unavailable { .. }) => {
+                reservations::settle_later(app.clone(), id, Some(promise));
+                Err(error)
+            }
+            Err(error) => {
+                cancel(app, id).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn save(&self, app: &App, attachments: Value, form: Form) -> Result<Document, Error> {
         let Target { database, id, .. } = &self.target;
         match form {
-            Form::New(mut draft) => {
-                draft.body.insert(ATTACHMENTS.into(), attachments);
-                Ok(app.documents.create(database, id, draft).await?)
-            }
+            Form::New(draft) => Ok(app.documents.create(database, id, draft).await?),
             Form::Existing(fields) => {
                 let replaced = Arc::new(OnceLock::new());
                 let seen = replaced.clone();
@@ -279,24 +324,28 @@ impl Deposit {
         }
     }
 
-    fn job(&self, attachment: &Attachment, name: &AttachmentName, public: Map<String, Value>) -> Result<NewJob, Error> {
+    /// What stays here.
+    fn keeping(&self, attachment: &Attachment, name: &AttachmentName, file: FileId) -> jobs::KeepAttachment {
+        jobs::KeepAttachment {
+            database: self.target.database.name(),
+            document: self.target.id.clone(),
+            attachment: name.clone(),
+            generation: attachment.generation.clone(),
+            file,
+        }
+    }
+
+    /// What goes elsewhere; none when it stays here.
+    fn put(
+        &self,
+        attachment: &Attachment,
+        name: &AttachmentName,
+        file: FileId,
+        public: Map<String, Value>,
+    ) -> Result<Option<jobs::PutAttachment>, Error> {
         let target = &self.target;
-        let Place::Pending { file, area } = &attachment.place else {
-            let Place::Local { file } = &attachment.place else {
-                return Err(Error::Internal { what: "a deposit that is stored already", source: None });
-            };
-            return jobs::KeepAttachment {
-                database: target.database.name(),
-                document: target.id.clone(),
-                attachment: name.clone(),
-                generation: attachment.generation.clone(),
-                file: file.clone(),
-            }
-            .job(&target.account);
-        };
-        let routed =
-            self.route.as_ref().ok_or(Error::Internal { what: "a pending deposit without a route", source: None })?;
-        jobs::PutAttachment {
+        let Some(routed) = &self.route else { return Ok(None) };
+        Ok(Some(jobs::PutAttachment {
             account: target.account.clone(),
             owner: target.owner.clone(),
             database: target.database.name(),
@@ -311,11 +360,10 @@ impl Deposit {
             content_type: attachment.content_type.clone(),
             length: attachment.length,
             sha256: attachment.sha256.clone(),
-            file: file.clone(),
-            area: *area,
+            file,
+            area: self.area(),
             reserved: None,
-        }
-        .job()
+        }))
     }
 
     fn location(&self, routed: &Routed, name: &AttachmentName, public: Map<String, Value>) -> Result<Location, Error> {

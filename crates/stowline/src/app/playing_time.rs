@@ -19,8 +19,9 @@ pub(super) struct PlayingTime {
 enum Kind {
     /// The first bytes, of which it is not clear yet what they begin.
     Unclear(Vec<u8>),
-    /// The first bytes of a WAV file.
+    /// The first bytes of a WAV file, whose samples have not begun.
     Wav(Vec<u8>),
+    Samples(Samples),
     Mp3(Frames),
     Other,
 }
@@ -35,71 +36,100 @@ impl Default for Kind {
 const TELLING: usize = 12;
 /// The chunks before a WAV file's samples are looked for in so many bytes.
 const HEAD: usize = 64 << 10;
+/// Most have come after so many.
+const SHORT: usize = 512;
 
 impl PlayingTime {
     /// Sees the next bytes.
     pub(super) fn pass(&mut self, bytes: &[u8]) {
         self.passed += bytes.len() as u64;
+        self.see(bytes);
+    }
+
+    fn see(&mut self, bytes: &[u8]) {
         match &mut self.kind {
             Kind::Unclear(head) => {
-                head.extend_from_slice(&bytes[..bytes.len().min(HEAD)]);
+                let (first, rest) = bytes.split_at(bytes.len().min(SHORT));
+                head.extend_from_slice(first);
                 if head.len() < TELLING {
                     return;
                 }
                 let head = std::mem::take(head);
                 self.kind = if head.starts_with(b"RIFF") && head[8..].starts_with(b"WAVE") {
-                    Kind::Wav(head)
+                    Samples::of(&head).map_or_else(|| Kind::Wav(head), Kind::Samples)
                 } else if head.starts_with(b"ID3") || (head[0] == 0xFF && head[1] >= 0xE0) {
                     let mut frames = Frames::default();
                     frames.pass(&head);
-                    frames.pass(&bytes[bytes.len().min(HEAD)..]);
                     Kind::Mp3(frames)
                 } else {
                     Kind::Other
                 };
+                self.see(rest);
             }
             Kind::Wav(head) => {
                 let room = HEAD.saturating_sub(head.len());
                 head.extend_from_slice(&bytes[..bytes.len().min(room)]);
+                if let Some(samples) = Samples::of(head) {
+                    self.kind = Kind::Samples(samples);
+                }
             }
             Kind::Mp3(frames) => frames.pass(bytes),
-            Kind::Other => {}
+            Kind::Samples(_) | Kind::Other => {}
         }
     }
 
     /// How long it plays, when all bytes have passed.
     pub(super) fn of_all(&self) -> Option<Duration> {
         match &self.kind {
-            Kind::Wav(head) => wav(head, self.passed),
+            Kind::Samples(samples) => Some(samples.playing_time(self.passed)),
             Kind::Mp3(frames) => frames.playing_time(),
-            Kind::Unclear(_) | Kind::Other => None,
+            Kind::Unclear(_) | Kind::Wav(_) | Kind::Other => None,
         }
     }
 }
 
-/// The playing time of a WAV file of so many bytes, from its first ones.
-fn wav(head: &[u8], file: u64) -> Option<Duration> {
-    let mut at = TELLING;
-    let mut per_second = None;
-    loop {
-        let chunk = head.get(at..at + 8)?;
-        let length = u32::from_le_bytes([chunk[4], chunk[5], chunk[6], chunk[7]]);
-        let start = at + 8;
-        match &chunk[..4] {
-            b"fmt " => {
-                let rate = head.get(start + 8..start + 12)?;
-                per_second = Some(u32::from_le_bytes([rate[0], rate[1], rate[2], rate[3]])).filter(|rate| *rate > 0);
+/// The samples of a WAV file.
+#[derive(Debug)]
+struct Samples {
+    /// Where they begin.
+    start: u64,
+    /// Bytes of them, where the header knows.
+    length: Option<u64>,
+    /// Bytes that go into a second.
+    per_second: u64,
+}
+
+impl Samples {
+    /// What a file says of them that begins so; none while they have not begun.
+    fn of(head: &[u8]) -> Option<Self> {
+        let mut at = TELLING;
+        let mut per_second = None;
+        loop {
+            let chunk = head.get(at..at + 8)?;
+            let length = u32::from_le_bytes([chunk[4], chunk[5], chunk[6], chunk[7]]);
+            let start = at + 8;
+            match &chunk[..4] {
+                b"fmt " => {
+                    let rate = head.get(start + 8..start + 12)?;
+                    per_second =
+                        Some(u32::from_le_bytes([rate[0], rate[1], rate[2], rate[3]])).filter(|rate| *rate > 0);
+                }
+                b"data" => {
+                    let length = (length != 0 && length != u32::MAX).then_some(length.into());
+                    return Some(Self { start: start as u64, length, per_second: per_second?.into() });
+                }
+                _ => {}
             }
-            b"data" => {
-                let there = file.saturating_sub(start as u64);
-                let length = if length == 0 || length == u32::MAX { there } else { there.min(length.into()) };
-                let per_second = u64::from(per_second?);
-                return Some(Duration::from_millis(length.saturating_mul(1000) / per_second));
-            }
-            _ => {}
+            // Chunks begin at even places.
+            at = start.checked_add(usize::try_from(length).ok()?)?.checked_add(length as usize & 1)?;
         }
-        // Chunks begin at even places.
-        at = start.checked_add(usize::try_from(length).ok()?)?.checked_add(length as usize & 1)?;
+    }
+
+    /// How long they play in a file of so many bytes.
+    fn playing_time(&self, file: u64) -> Duration {
+        let there = file.saturating_sub(self.start);
+        let length = self.length.map_or(there, |length| there.min(length));
+        Duration::from_millis(length.saturating_mul(1000) / self.per_second)
     }
 }
 

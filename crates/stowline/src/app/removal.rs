@@ -109,6 +109,9 @@ pub(super) async fn purge(
 }
 
 async fn purge_now(app: &Arc<App>, account: &Account, owner: Option<&str>, document: &Document) -> Result<bool, Error> {
+    if app.promises.overdue() {
+        return Ok(false);
+    }
     let everywhere = goes_everywhere(app, account, owner, document).await?;
     let mut places = attachments_of(document).into_iter().map(|(_, attachment)| attachment.place);
     if !everywhere && places.any(|place| matches!(place, Place::Pending { .. })) {
@@ -126,7 +129,7 @@ async fn purge_now(app: &Arc<App>, account: &Account, owner: Option<&str>, docum
             Ok(false)
         }
         Err(error) => {
-            reserved.iter().for_each(|id| reservations::settle_later(app.clone(), *id));
+            reserved.iter().for_each(|id| reservations::settle_later(app.clone(), *id, None));
             Err(error.into())
         }
     }
@@ -177,7 +180,7 @@ async fn removed_now(
             }
             // Whether it was written is not known: the reservations stay, and are settled by reading it.
             Err(error @ Error::Unavailable { .. }) => {
-                reserved.iter().for_each(|id| reservations::settle_later(app.clone(), *id));
+                reserved.iter().for_each(|id| reservations::settle_later(app.clone(), *id, None));
                 return Err(error);
             }
             Err(error) => {

@@ -10,6 +10,7 @@ use delivery::{Job, JobId};
 use plan::{AttachmentName, Database, DocId};
 
 use super::attachment::{Area, Attachment, attachment_of};
+use super::promises::Promise;
 use super::{App, Error};
 use crate::jobs;
 
@@ -32,8 +33,10 @@ pub async fn reconcile(app: &App) -> Result<(), Error> {
 }
 
 /// Settles one reservation of this run as soon as the store can be read again.
-pub(crate) fn settle_later(app: Arc<App>, id: JobId) {
+pub(crate) fn settle_later(app: Arc<App>, id: JobId, promise: Option<Promise>) {
     tokio::spawn(async move {
+        // Kept open until then.
+        let _promise = promise;
         let mut pause = PAUSE;
         loop {
             tokio::time::sleep(pause).await;

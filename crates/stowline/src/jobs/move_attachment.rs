@@ -264,7 +264,7 @@ impl Move<'_> {
             Err(error) if error.kind() == connections::ErrorKind::NotFound => false,
             Err(error) => {
                 if let Some(id) = reserved {
-                    reservations::settle_later((*app).clone(), id);
+                    reservations::settle_later((*app).clone(), id, None);
                 }
                 return Err(error.into());
             }
