@@ -7,7 +7,8 @@
 //!
 //! Switches post records in bursts, and each becomes a document with half a dozen index entries: that takes many times what receiving it does. So a
 //! record is *accepted* by one append to a log (`appendlog`) and read afterwards. While few wait, the sender hears what became of it, as if there were
-//! no log; in a burst it hears that it was accepted. While records pour in, making documents takes a part of the time only; when too many wait, senders wait with them.
+//! no log; in a burst it hears that it was accepted. What pours in is taken
+//! first: until it ends, until a record has waited for two seconds, or until somebody wants to read, none becomes a document. When too many wait, senders wait with them.
 //!
 //! Only what will surely be a record goes this way ([`switches::is_surely_a_record`]): nobody is told 200 and finds nothing. Whoever reads call records
 //! waits until those are documents that were accepted before ([`Intake::settled`]), for a few seconds at most.
@@ -17,6 +18,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,8 +40,8 @@ const FEW: usize = 16;
 const MANY: usize = 100_000;
 /// Records that become documents side by side.
 const SIDE_BY_SIDE: usize = 256;
-/// While more come than become documents, so many times as long as it works it rests.
-const REST: u32 = 9;
+/// How long a record waits at most for others to come in first.
+const LAG: Duration = Duration::from_secs(2);
 /// Threads that write the log. Two keep the disk awake; of more, each writes less at a time, and every sync takes its share of the processor.
 const WRITERS: usize = 2;
 /// How long a reader waits at most.
@@ -56,6 +58,8 @@ pub struct Intake {
     wake: Notify,
     /// All up to this number are settled.
     through: watch::Sender<u64>,
+    /// Readers that wait.
+    readers: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -71,6 +75,7 @@ struct Queue {
 
 struct Waiting {
     number: u64,
+    since: Instant,
     account: AccountId,
     place: Place,
     answer: Option<oneshot::Sender<Result<Recorded, Error>>>,
@@ -106,7 +111,7 @@ impl Intake {
             }
         }
         let (queue, through) = (Mutex::new(queue), watch::Sender::new(0));
-        Ok(Self { log, key: LessSafeKey::new(key), queue, wake: Notify::new(), through })
+        Ok(Self { log, key: LessSafeKey::new(key), queue, wake: Notify::new(), through, readers: AtomicUsize::new(0) })
     }
 
     /// Takes a record. Once this returned, it is durable.
@@ -135,6 +140,7 @@ impl Intake {
     pub async fn settled(&self, account: &AccountId) {
         let Some(last) = self.queue().last_of.get(account).copied() else { return };
         let mut through = self.through.subscribe();
+        let _reader = Reader::of(&self.readers);
         if tokio::time::timeout(PATIENCE, through.wait_for(|through| *through >= last)).await.is_err() {
             tracing::warn!(account.id = %account, waiting = self.waiting(), "call records are read while accepted ones are no documents yet");
         }
@@ -202,7 +208,7 @@ impl Queue {
                 self.last_of.insert(account.clone(), number);
             }
         }
-        self.waiting.push_back(Waiting { number, account, place, answer });
+        self.waiting.push_back(Waiting { number, since: Instant::now(), account, place, answer });
     }
 }
 
@@ -210,10 +216,10 @@ impl Queue {
 pub async fn settle(app: Arc<App>, stopping: CancellationToken) {
     let intake = app.intake.clone();
     loop {
-        let (batch, accepted) = {
+        let batch: Vec<_> = {
             let mut queue = intake.queue();
             let count = queue.waiting.len().min(SIDE_BY_SIDE);
-            (queue.waiting.drain(..count).collect::<Vec<_>>(), queue.accepted)
+            queue.waiting.drain(..count).collect()
         };
         metrics::gauge!("stowline_intake_waiting").set(intake.waiting() as f64);
         let Some(through) = batch.last().map(|last| last.number) else {
@@ -222,7 +228,6 @@ pub async fn settle(app: Arc<App>, stopping: CancellationToken) {
             }
             continue;
         };
-        let (began, count) = (Instant::now(), batch.len() as u64);
         let reading = intake.clone();
         let read = move || batch.into_iter().map(|waiting| (reading.read(&waiting), waiting)).collect::<Vec<_>>();
         let Ok(read) = tokio::task::spawn_blocking(read).await else { return };
@@ -236,25 +241,41 @@ pub async fn settle(app: Arc<App>, stopping: CancellationToken) {
         }
         intake.queue().settle(through);
         intake.through.send_replace(through);
-        rest(&intake, began.elapsed() * REST, accepted + count, &stopping).await;
+        rest(&intake, through, &stopping).await;
     }
 }
 
-/// Leaves the processor to those who receive, while more comes than `expected` and there is room.
-async fn rest(intake: &Intake, mut length: Duration, mut expected: u64, stopping: &CancellationToken) {
+/// Leaves the processor to those who receive, while more comes than the `last` one, nobody wants to read and none has waited for long.
+async fn rest(intake: &Intake, mut last: u64, stopping: &CancellationToken) {
     let slice = Duration::from_millis(5);
-    while !length.is_zero() && !stopping.is_cancelled() {
-        let (accepted, waiting) = {
+    while !stopping.is_cancelled() && intake.readers.load(Ordering::Relaxed) == 0 {
+        let accepted = {
             let queue = intake.queue();
-            (queue.accepted, queue.unsettled())
+            let few = queue.unsettled() < FEW;
+            let late = queue.waiting.front().is_some_and(|first| first.since.elapsed() > LAG);
+            if few || late || queue.accepted == last || queue.unsettled() > MANY / 2 {
+                return;
+            }
+            queue.accepted
         };
-        if accepted < expected || waiting > MANY / 2 {
-            return;
-        }
-        expected = accepted + 1;
-        let now = length.min(slice);
-        tokio::time::sleep(now).await;
-        length -= now;
+        last = accepted;
+        tokio::time::sleep(slice).await;
+    }
+}
+
+/// Somebody who waits for documents.
+struct Reader<'a>(&'a AtomicUsize);
+
+impl<'a> Reader<'a> {
+    fn of(readers: &'a AtomicUsize) -> Self {
+        readers.fetch_add(1, Ordering::Relaxed);
+        Self(readers)
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
