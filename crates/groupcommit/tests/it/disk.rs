@@ -131,7 +131,7 @@ fn what_is_backed_is_not_synced_and_never_missing_before_what_is() {
     for mode in [Mode::Strict, Mode::Written] {
         let wrong = trace.replay(mode, &[], |cut| {
             cut.image().lay(&at).unwrap();
-            let seen = cut.told().lines().filter_map(|line| line.strip_prefix("@saw ")).last();
+            let seen = cut.told().lines().filter_map(|line| line.strip_prefix("@saw ")).next_back();
             let found = Ledger::open(&at.join("words.db"), schema).ok().map(|ledger| ledger.read_blocking(words));
             let found = found.and_then(|found| found.unwrap().ok()).unwrap_or_default();
             lost += usize::from(mode == Mode::Strict && seen.is_some_and(|seen| !found.iter().any(|n| n == seen)));

@@ -37,7 +37,7 @@ impl Deposit {
             place: Place::Pending { file: file.file().clone(), area: Area::Spool },
         };
         let put = json!({
-            "account": account, "database": Database::parse(&format!("account/01/23/456789abcdef0123456789abcdef-202611")).unwrap().name(),
+            "account": account, "database": Database::parse("account/01/23/456789abcdef0123456789abcdef-202611").unwrap().name(),
             "document": format!("202611-{}", format!("{number:02x}").repeat(16)), "doc_type": "mailbox_message", "attachment": "a.wav",
             "generation": attachment.generation, "handler_id": "ab".repeat(16), "handler": "http", "destination": "http://example.invalid",
             "location": "a.wav", "content_type": "audio/wav", "length": 100, "sha256": attachment.sha256, "file": file.file(), "area": "spool",
