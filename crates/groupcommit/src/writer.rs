@@ -22,8 +22,8 @@ const GROUP: usize = 1024;
 const LAZINESS: Duration = Duration::from_millis(20);
 /// How long patient ones do, and how many of them are company enough. Who was alone the last time does not wait.
 const PATIENCE: (Duration, usize) = (Duration::from_millis(4), 16);
-/// How long a commit that does not sync waits for company: its pages are written for each commit, however many writes they hold.
-const COMPANY: Duration = Duration::from_micros(300);
+/// How long a commit that does not sync waits for company, unless it was alone the last time: pages are written for each commit, however many writes they hold.
+const COMPANY: Duration = Duration::from_millis(1);
 /// Pages of the WAL at which it is copied into the database file: 32 MiB, some thirty milliseconds of work. A page that was written often is copied once.
 const CHECKPOINT: i32 = 8192;
 /// The first and the longest pause between attempts to make the file good.
@@ -169,8 +169,7 @@ impl Writer {
                     group.writes.push(write);
                 }
                 Entry::Backed(write) => {
-                    if !std::mem::replace(&mut eager, true) {
-                        // They come in groups, since what backs them does.
+                    if !std::mem::replace(&mut eager, true) && self.company {
                         std::thread::sleep(COMPANY);
                     }
                     group.writes.push(write);
