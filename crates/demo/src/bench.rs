@@ -23,6 +23,7 @@ pub mod receiver;
 pub mod report;
 pub mod routes;
 pub mod server;
+pub mod store;
 pub mod tenants;
 pub mod yardstick;
 

@@ -76,6 +76,21 @@ impl OneDrive {
         lock(&self.state).tree.files().map(|(file, bytes)| (file.path.clone(), bytes.clone())).collect()
     }
 
+    /// The paths and ids of all folders.
+    pub fn folders(&self) -> Vec<(String, String)> {
+        lock(&self.state).tree.folders().map(|folder| (folder.path.clone(), folder.id.clone())).collect()
+    }
+
+    /// Makes a folder at the top, as its owner would; its id.
+    pub fn folder(&self, name: &str) -> String {
+        lock(&self.state).tree.create_folder(name, "fail").expect("a folder can be made").id
+    }
+
+    /// Removes a file or folder and what is in it, as its owner would.
+    pub fn remove(&self, id: &str) {
+        lock(&self.state).tree.remove(id).expect("it is there");
+    }
+
     /// Changes the bytes of every file, as its owner would.
     pub fn tamper(&self, with: &dyn Fn(&[u8]) -> Vec<u8>) {
         lock(&self.state).tree.tamper(with);

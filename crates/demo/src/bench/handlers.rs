@@ -1,5 +1,5 @@
-//! Each handler that has a real server, putting files there, beside rclone (or curl) with the same files and the same server in the same run;
-//! and the first byte of a message that is read through the program, beside the bucket's own.
+//! Each handler, putting files on a server, beside rclone (or curl, or the client of a drive's maker) with the same files and the same server in the
+//! same run; and the first byte of a message that is read through the program, beside the bucket's own.
 //!
 //! Many files of 100 KB and a few of 64 MB. The handlers run in this process, in their layers and without queue: what a queue costs is
 //! the benchmark of delivery. Both sides work on as many files at once, and leave as many objects, which is looked after.
@@ -7,6 +7,7 @@
 //! Each handler is a piece of its own, and none may take long: one of these servers does in a second what another does in a minute, so how many
 //! small files there are is found out first, and no round begins once a load has had its time.
 
+mod makers;
 mod peers;
 
 use std::ops::Range;
@@ -25,6 +26,7 @@ use testkit::WebdavServer;
 use self::peers::Peer;
 use super::report::{Bar, Figure};
 use super::server::{BUCKET, Server, sound};
+use super::store::Store;
 use super::{Bench, Outcome, load, median, percentile, progress, yardstick};
 
 /// What share of the other side's rate is promised.
@@ -38,9 +40,10 @@ const ENOUGH: Duration = Duration::from_secs(10);
 const ROUNDS: usize = 3;
 
 /// What can be run alone: each handler, and the first byte.
-pub(super) const PIECES: [&str; 9] = {
-    let [s3, azure, google_storage, filesystem, webdav, sftp, ftp, http] = peers::NAMES;
-    [s3, azure, google_storage, filesystem, webdav, sftp, ftp, http, READING]
+pub(super) const PIECES: [&str; 12] = {
+    let [s3, azure, google_storage, filesystem, webdav, sftp, ftp, http, google_drive, dropbox, onedrive] =
+        peers::NAMES;
+    [s3, azure, google_storage, filesystem, webdav, sftp, ftp, http, google_drive, dropbox, onedrive, READING]
 };
 const READING: &str = "reading";
 
@@ -88,14 +91,14 @@ pub async fn run(bench: &Bench, room: &Path, piece: &str) -> anyhow::Result<Outc
         ],
     };
     let none = |why: String| Outcome { figures: Vec::new(), missing: vec![why] };
-    if yardstick::Rclone::find().is_none() {
+    if !makers::NAMES.contains(&name) && yardstick::Rclone::find().is_none() {
         return Ok(none(format!("handler {name} beside rclone: rclone is not installed and could not be")));
     }
     if !WebdavServer::can_list() {
         yardstick::install("libnginx-mod-http-dav-ext");
     }
     let Some(peer) = Peer::start(name, room)? else {
-        return Ok(none(format!("handler {name}: its server is not installed")));
+        return Ok(none(format!("handler {name}: its server, or its maker's client, is not installed")));
     };
     let (mut figures, mut missing) = (Vec::new(), Vec::new());
     for load in &loads {
@@ -191,7 +194,7 @@ async fn put_all(peer: &Peer, load: &Load, files: &[File], folder: &str) -> anyh
     // Anew in each round: what was learned of one is not known in the next.
     let payloads: Vec<_> =
         files.iter().map(|file| Payload::file(file.path.clone(), "audio/wav", load.size as u64, file.sha256)).collect();
-    let handler = Pool::new(peers::client()?).open(peer.name, &peer.settings)?;
+    let handler = Pool::new(peer.ways()?).open(peer.name, &peer.settings)?;
     let started = Instant::now();
     let puts = payloads.into_iter().enumerate().map(|(number, payload)| {
         let handler = handler.clone();
@@ -237,17 +240,22 @@ fn location(settings: &Map<String, Value>, kind: &str, folder: &str, number: usi
     Ok(attachments::location(kind, settings, &params, &document, &name)?)
 }
 
-/// How long a reader waits for the first byte of a message, beside one who asks the bucket itself.
+/// How long a reader waits for the first byte of a message, beside one who asks the bucket itself. Reader, program and store are a process each.
 async fn first_byte(bench: &Bench, room: &Path) -> anyhow::Result<Figure> {
     let (size, reads) = if bench.quick { (MB, 20) } else { (MB, 400) };
-    let server = Server::start(bench, &room.join("reading")).await?;
+    let objects = room.join("objects");
+    let server = Server::start_with(bench, &room.join("reading"), &objects).await?;
+    let store = Store::start(&objects)?;
+    let mut settings = server.s3.settings(BUCKET);
+    settings["port"] = store.port.into();
+    server.send_to(&settings).await?;
     load::drive(server.address(), &server.template(size), 1, 0, 1, 201).await?;
     server.delivered(Duration::from_millis(20), Duration::from_secs(60)).await?;
     let listed = server.api.get(&server.messages()).await;
     let id = listed.data()[0]["media_id"].as_str().context("a message")?.to_owned();
     let through = format!("{}{}/{id}/raw", server.program.url(), server.messages());
     let key = server.s3.keys(BUCKET).pop().context("an object")?;
-    let own = peers::presigned(&server.s3, BUCKET, &key).await?;
+    let own = peers::presigned(&settings, &key).await?;
     let client = reqwest::Client::new();
     let token = server.api.token().unwrap_or_default().to_owned();
     let bar = progress("first byte of a reading", reads);

@@ -78,7 +78,7 @@ impl Server {
         let (api, login) = Api::new(&program.url()).login("bench", "admin", "bench-password").await;
         let account = login["account_id"].as_str().context("no account_id")?.to_owned();
         let storage = json!({"data": {
-            "attachments": {HANDLER: {"handler": "s3", "name": "bench", "settings": s3.settings(BUCKET)}},
+            "attachments": entry(&s3.settings(BUCKET)),
             "plan": {"modb": {"types": {
                 "mailbox_message": {"attachments": {"handler": HANDLER}},
                 "call_recording": {"attachments": {"handler": HANDLER}},
@@ -91,6 +91,17 @@ impl Server {
         ensure!(answer.status == 201, "mailbox: {answer}");
         let mailbox = answer.data()["id"].as_str().context("no id")?.to_owned();
         Ok(Server { program, s3, api, account, mailbox, idle_bytes })
+    }
+
+    /// Sends what comes from now on by other settings.
+    ///
+    /// # Errors
+    /// They were refused.
+    pub async fn send_to(&self, settings: &Value) -> anyhow::Result<()> {
+        let change = json!({"data": {"attachments": entry(settings)}});
+        let answer = self.api.patch(&format!("/v2/accounts/{}/storage", self.account), &change).await;
+        ensure!(answer.status == 200, "storage: {answer}");
+        Ok(())
     }
 
     /// A key of the account for switches, with these scopes.
@@ -172,6 +183,11 @@ impl Server {
         self.s3.bucket(BUCKET);
         Ok(())
     }
+}
+
+/// The account's handler.
+fn entry(settings: &Value) -> Value {
+    json!({HANDLER: {"handler": "s3", "name": "bench", "settings": settings}})
 }
 
 /// A WAV file of exactly this size whose samples do not repeat soon.

@@ -5,7 +5,7 @@ use clap::Parser;
 use serde_json::{Map, json};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
-use stowline_demo::bench::{Bench, NAMES, echo, machine, pieces, receiver, report};
+use stowline_demo::bench::{Bench, NAMES, echo, machine, pieces, receiver, report, store};
 use stowline_demo::binary;
 
 /// Measures deposits, delivery, handlers, memory, routes, ingest, call records, calls, tenants in trouble and a million accounts, each beside a yardstick in the same run, and writes docs/performance.md
@@ -14,7 +14,7 @@ use stowline_demo::binary;
 #[command(name = "cargo bench-all --")]
 struct Options {
     /// Only this one: deposits, delivery, handlers, memory, routes, ingest, cdrs, calls, api, tenants or accounts (may be given several times);
-    /// of handlers one alone: handlers:s3, :azure, :google_storage, :filesystem, :webdav, :sftp, :ftp, :http or :reading
+    /// of handlers one alone: handlers:s3, :azure, :google_storage, :filesystem, :webdav, :sftp, :ftp, :http, :google_drive, :dropbox, :onedrive or :reading
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Small and short, to see that everything works: prints the table and writes no file
@@ -29,6 +29,9 @@ struct Options {
     /// Be the yardstick of calls, with so many sockets, writing into the data folder
     #[arg(long, hide = true, value_name = "SOCKETS", requires = "data_dir")]
     receive: Option<usize>,
+    /// Be the store whose first byte is waited for, over the data folder
+    #[arg(long, hide = true, requires = "data_dir")]
+    store: bool,
 }
 
 /// As the program has it: the echo server is to be of the same stack.
@@ -50,6 +53,12 @@ fn main() -> ExitCode {
     }
     if let (Some(sockets), Some(folder)) = (options.receive, &options.data_dir) {
         return match runtime.block_on(receiver::receive(sockets, folder)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    if let (true, Some(folder)) = (options.store, &options.data_dir) {
+        return match store::serve(folder) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         };

@@ -49,6 +49,10 @@ impl Tree {
         self.items.values().filter_map(|item| item.bytes.as_ref().map(|bytes| (item, bytes)))
     }
 
+    pub(super) fn folders(&self) -> impl Iterator<Item = &Item> {
+        self.items.values().filter(|item| item.bytes.is_none())
+    }
+
     pub(super) fn tamper(&mut self, with: &dyn Fn(&[u8]) -> Vec<u8>) {
         for bytes in self.items.values_mut().filter_map(|item| item.bytes.as_mut()) {
             *bytes = with(bytes).into();
@@ -177,14 +181,14 @@ fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
-/// The digest of these drives, bit by bit as its description goes.
+/// The digest of these drives: each byte goes eleven bits further round a ring of 160.
 fn quick_xor(bytes: &[u8]) -> String {
-    let mut bits = [false; 160];
-    for (n, byte) in bytes.iter().enumerate() {
-        (0..8).filter(|bit| byte >> bit & 1 == 1).for_each(|bit| bits[(n * 11 + bit) % 160] ^= true);
-    }
     let mut digest = [0_u8; 20];
-    bits.iter().enumerate().filter(|(_, set)| **set).for_each(|(n, _)| digest[n / 8] |= 1 << (n % 8));
+    for (n, byte) in bytes.iter().enumerate() {
+        let (at, over) = (n * 11 % 160 / 8, n * 11 % 8);
+        digest[at] ^= byte << over;
+        digest[(at + 1) % 20] ^= byte.checked_shr(8 - over as u32).unwrap_or(0);
+    }
     digest[12..].iter_mut().zip((bytes.len() as u64).to_le_bytes()).for_each(|(place, byte)| *place ^= byte);
     STANDARD.encode(digest)
 }

@@ -11,12 +11,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
-use attachments::{Assurance, Moment, Pool, Receipt};
+use attachments::{Assurance, Grants, Moment, Pool, Receipt, Ways};
 use serde_json::{Map, Value, json};
 use testkit::{AzureServer, FtpServer, GcsServer, S3Server, SshServer, WebdavServer};
 
-/// The handlers that have a server to be had.
-pub(super) const NAMES: [&str; 8] = ["s3", "azure", "google_storage", "filesystem", "webdav", "sftp", "ftp", "http"];
+use super::makers::{self, Maker};
+
+/// All handlers; but for those of drives, which have fakes of ours, a real server of each is to be had.
+pub(super) const NAMES: [&str; 11] = {
+    let [google_drive, dropbox, onedrive] = makers::NAMES;
+    ["s3", "azure", "google_storage", "filesystem", "webdav", "sftp", "ftp", "http", google_drive, dropbox, onedrive]
+};
 
 const PLACE: &str = "bench";
 const USER: (&str, &str) = ("bench", "bench-password");
@@ -28,11 +33,12 @@ pub(super) struct Peer {
     rival: Rival,
     /// Where folders must be made before anybody writes to them.
     folders: Option<PathBuf>,
+    grants: Option<Arc<dyn Grants>>,
     _server: Box<dyn Any + Send + Sync>,
 }
 
 /// Who does the same.
-enum Rival {
+pub(super) enum Rival {
     Rclone {
         /// `RCLONE_CONFIG_BENCH_…`
         remote: Vec<(&'static str, String)>,
@@ -43,6 +49,7 @@ enum Rival {
     },
     /// It sends all files to a URL, and fetches them again.
     Curl(String),
+    Maker(Maker),
 }
 
 impl Peer {
@@ -58,13 +65,15 @@ impl Peer {
             "sftp" => SshServer::start(what).map(|server| sftp(server, room)).transpose()?,
             "ftp" => FtpServer::start("none", USER.0, USER.1, what).map(ftp).transpose()?,
             "http" => WebdavServer::start(USER.0, USER.1, what).map(http),
+            drive if makers::NAMES.contains(&drive) => makers::start(drive, room)?,
             other => bail!("{other} has no server"),
         };
-        Ok(made.map(|Made { settings, rival, folders, server }| Self {
+        Ok(made.map(|Made { settings, rival, folders, grants, server }| Self {
             name,
             settings: settings.as_object().cloned().unwrap_or_default(),
             rival,
             folders,
+            grants,
             _server: server,
         }))
     }
@@ -75,7 +84,17 @@ impl Peer {
             Rival::Rclone { synced: None, .. } => "rclone",
             Rival::Rclone { .. } => "rclone, then sync",
             Rival::Curl(_) => "curl, there and back, and diff",
+            Rival::Maker(maker) => maker.title,
         }
+    }
+
+    /// The ways out of its handler.
+    pub(super) fn ways(&self) -> anyhow::Result<Ways> {
+        let ways = Ways::from(client()?);
+        Ok(match &self.grants {
+            Some(grants) => Ways { grants: grants.clone(), ..ways },
+            None => ways,
+        })
     }
 
     /// Makes a folder where neither side could.
@@ -100,6 +119,7 @@ impl Peer {
                 std::iter::once(rclone).chain(sync).collect()
             }
             Rival::Curl(url) => curl(url, from, to, transfers)?,
+            Rival::Maker(maker) => return maker.put(from, to, transfers),
         };
         let started = Instant::now();
         for command in &mut commands {
@@ -147,11 +167,13 @@ fn curl(url: &str, from: &Path, to: &str, transfers: usize) -> anyhow::Result<Ve
 }
 
 /// What a peer is made of.
-struct Made {
-    settings: Value,
-    rival: Rival,
-    folders: Option<PathBuf>,
-    server: Box<dyn Any + Send + Sync>,
+pub(super) struct Made {
+    pub(super) settings: Value,
+    pub(super) rival: Rival,
+    pub(super) folders: Option<PathBuf>,
+    /// Who lets its handler in, where that takes a consent.
+    pub(super) grants: Option<Arc<dyn Grants>>,
+    pub(super) server: Box<dyn Any + Send + Sync>,
 }
 
 impl Made {
@@ -162,7 +184,7 @@ impl Made {
         server: impl Any + Send + Sync,
     ) -> Self {
         let rival = Rival::Rclone { remote, below: below.into(), synced: None };
-        Self { settings, rival, folders: None, server: Box::new(server) }
+        Self { settings, rival, folders: None, grants: None, server: Box::new(server) }
     }
 }
 
@@ -211,7 +233,7 @@ fn filesystem(room: &Path) -> anyhow::Result<Made> {
     let below = folder.join("rclone").display().to_string();
     let remote = vec![("TYPE", "local".into())];
     let rival = Rival::Rclone { remote, below, synced: Some(folder.clone()) };
-    Ok(Made { settings: json!({"root": folder}), rival, folders: None, server: Box::new(()) })
+    Ok(Made { settings: json!({"root": folder}), rival, folders: None, grants: None, server: Box::new(()) })
 }
 
 fn webdav(server: WebdavServer) -> anyhow::Result<Made> {
@@ -243,7 +265,7 @@ fn sftp(server: SshServer, room: &Path) -> anyhow::Result<Made> {
         "private_key": server.private_key("key"), "host_key": server.fingerprint("host"),
     });
     let rival = Rival::Rclone { remote, below: PLACE.into(), synced: Some(server.files()) };
-    Ok(Made { settings, rival, folders: None, server: Box::new(server) })
+    Ok(Made { settings, rival, folders: None, grants: None, server: Box::new(server) })
 }
 
 fn ftp(server: FtpServer) -> anyhow::Result<Made> {
@@ -265,7 +287,7 @@ fn http(server: WebdavServer) -> Made {
     // One folder, since a plain web server makes none.
     let fields = json!([{"group": [{"arg": "id"}, {"const": "_"}, {"arg": "attachment"}]}]);
     let (settings, folders) = (json!({"url": url, "field_list": fields}), Some(server.files()));
-    Made { settings, rival: Rival::Curl(url), folders, server: Box::new(server) }
+    Made { settings, rival: Rival::Curl(url), folders, grants: None, server: Box::new(server) }
 }
 
 /// The password as rclone wants to be told it.
@@ -286,8 +308,8 @@ pub(super) fn moment() -> Moment {
 }
 
 /// A URL by which an object can be read without keys.
-pub(super) async fn presigned(server: &S3Server, bucket: &str, key: &str) -> anyhow::Result<reqwest::Url> {
-    let mut settings = server.settings(bucket).as_object().cloned().unwrap_or_default();
+pub(super) async fn presigned(settings: &Value, key: &str) -> anyhow::Result<reqwest::Url> {
+    let mut settings = settings.as_object().cloned().unwrap_or_default();
     settings.insert("redirect_reads".into(), true.into());
     let handler = Pool::new(client()?).open("s3", &settings)?;
     let receipt: Receipt = serde_json::from_value(json!({
