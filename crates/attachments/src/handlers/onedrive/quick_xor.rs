@@ -1,34 +1,48 @@
 //! The digest that every OneDrive and SharePoint says of its files: 160 bits round which the bytes go in steps of eleven.
+//!
+//! After 160 bytes they come to where they began. So bytes that lie so far apart are put together first, many at a time, and go round only once.
 
 const BYTES: usize = 20;
 const STEP: usize = 11;
+const ROUND: usize = BYTES * 8;
 
 /// The digest of what it was fed so far.
-#[derive(Default)]
 pub(super) struct QuickXor {
-    ring: [u8; BYTES],
-    at: usize,
+    /// What came at each place of a round.
+    round: [u8; ROUND],
     length: u64,
+}
+
+impl Default for QuickXor {
+    fn default() -> Self {
+        Self { round: [0; ROUND], length: 0 }
+    }
 }
 
 impl QuickXor {
     pub(super) fn update(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            let shifted = u16::from(*byte) << (self.at % 8);
-            let [low, high] = shifted.to_le_bytes();
-            self.ring[self.at / 8] ^= low;
-            self.ring[(self.at / 8 + 1) % BYTES] ^= high;
-            self.at = (self.at + STEP) % (BYTES * 8);
-        }
+        let at = (self.length % ROUND as u64) as usize;
+        let (first, rest) = bytes.split_at((ROUND - at).min(bytes.len()));
+        put_to(&mut self.round[at..], first);
+        rest.chunks(ROUND).for_each(|bytes| put_to(&mut self.round, bytes));
         self.length += bytes.len() as u64;
     }
 
-    pub(super) fn finish(mut self) -> [u8; BYTES] {
-        for (place, byte) in self.ring[BYTES - 8..].iter_mut().zip(self.length.to_le_bytes()) {
-            *place ^= byte;
+    pub(super) fn finish(self) -> [u8; BYTES] {
+        let mut ring = [0; BYTES];
+        for (n, byte) in self.round.into_iter().enumerate() {
+            let at = n * STEP % ROUND;
+            let [low, high] = (u16::from(byte) << (at % 8)).to_le_bytes();
+            ring[at / 8] ^= low;
+            ring[(at / 8 + 1) % BYTES] ^= high;
         }
-        self.ring
+        put_to(&mut ring[BYTES - 8..], &self.length.to_le_bytes());
+        ring
     }
+}
+
+fn put_to(there: &mut [u8], bytes: &[u8]) {
+    there.iter_mut().zip(bytes).for_each(|(there, byte)| *there ^= byte);
 }
 
 #[cfg(test)]
