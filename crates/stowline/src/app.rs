@@ -115,6 +115,8 @@ pub struct App {
     pub knocks: knocks::Knocks,
     /// Tokens that were ended before their time.
     pub revoked: tokens::Revoked,
+    /// Tokens whose signature was looked at lately.
+    pub signed: tokens::Signed,
     /// How this server names itself in answers.
     pub node: String,
 }

@@ -209,6 +209,7 @@ async fn open(config: Config) -> anyhow::Result<(App, Vec<delivery::Noted>)> {
         limits: app::rates::Limits::new(&config.api),
         knocks: app::knocks::Knocks::default(),
         revoked: app::tokens::Revoked::default(),
+        signed: app::tokens::Signed::default(),
         config,
     };
     Ok((app, promised))

@@ -65,7 +65,7 @@ pub(crate) fn open(settings: &Map<String, Value>, ways: &Ways) -> Result<Arc<dyn
 
 /// `https://host:port/bucket`; whatever the settings are, never a credential.
 pub(crate) fn destination(settings: &Map<String, Value>) -> String {
-    Endpoint::read(settings).map(|endpoint| endpoint.identity()).unwrap_or_default()
+    Endpoint::said(settings).map(|endpoint| endpoint.identity()).unwrap_or_default()
 }
 
 struct S3(Arc<Bucket>);

@@ -18,7 +18,8 @@ use crate::payload::{Payload, PutKey};
 use crate::receipt::Receipt;
 
 /// A wrong length is an error at once where the destination says it, else at the end of the stream. A wrong content is one in place of the last
-/// piece: whoever was promised a length would not wait for what comes after it. Of a part only the length can be checked.
+/// piece: whoever was promised a length would not wait for what comes after it. Of a part only the length can be checked. Every other piece is
+/// given first and digested once another is there: who waits for the first byte does not wait for its digest.
 #[derive(Debug)]
 pub struct Verify {
     inner: Arc<dyn Handler>,
@@ -74,22 +75,32 @@ fn mismatch(what: &str) -> Error {
 struct Check {
     hash: Option<(Sha256, String)>,
     left: u64,
+    /// Given, and not digested yet.
+    given: Option<Bytes>,
 }
 
 impl Check {
     fn take(&mut self, piece: &Bytes) -> Result<(), Error> {
         let left = self.left.checked_sub(piece.len() as u64);
         self.left = left.ok_or_else(|| mismatch("more bytes than were stored"))?;
-        if let Some((hash, _)) = &mut self.hash {
-            hash.update(piece);
+        self.digest_given();
+        if self.hash.is_some() {
+            self.given = Some(piece.clone());
         }
         if self.left == 0 { self.end() } else { Ok(()) }
+    }
+
+    fn digest_given(&mut self) {
+        if let (Some(piece), Some((hash, _))) = (self.given.take(), &mut self.hash) {
+            hash.update(&piece);
+        }
     }
 
     fn end(&mut self) -> Result<(), Error> {
         if self.left > 0 {
             return Err(mismatch("fewer bytes than were stored"));
         }
+        self.digest_given();
         let Some((hash, expected)) = self.hash.take() else {
             return Ok(());
         };
@@ -105,7 +116,7 @@ fn checked(
     length: u64,
     digest: Option<String>,
 ) -> BoxStream<'static, Result<Bytes, Error>> {
-    let check = Check { hash: digest.map(|digest| (Sha256::new(), digest)), left: length };
+    let check = Check { hash: digest.map(|digest| (Sha256::new(), digest)), left: length, given: None };
     stream::try_unfold((source, check), |(mut source, mut check)| async move {
         match source.try_next().await? {
             Some(piece) => {

@@ -7,7 +7,7 @@
 //! to), and by being revoked. Revoked tokens are documents until they would have expired, and are all in memory.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use connections::{Draft, ErrorKind, Query};
@@ -27,6 +27,14 @@ const ISSUER: &str = "stowline";
 const TYPE: &str = "revoked_token";
 /// How often what has expired is forgotten.
 const TIDY_EVERY: Duration = Duration::from_secs(3600);
+
+/// What a token must say. Every request asks for it.
+static EXPECTED: LazyLock<Validation> = LazyLock::new(|| {
+    let mut validation = Validation::new(Algorithm::HS256);
+    validation.set_issuer(&[ISSUER]);
+    validation.leeway = 0;
+    validation
+});
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Claims {
@@ -60,10 +68,45 @@ pub struct Token {
     id: String,
 }
 
+/// How many tokens are remembered as ours.
+const SIGNED: usize = 4_096;
+
 /// Tokens that were revoked and have not expired, with the Unix seconds at which they do.
 #[derive(Debug, Default)]
 pub struct Revoked {
     tokens: RwLock<HashMap<String, i64>>,
+}
+
+/// What tokens say whose signature was looked at lately. Whoever comes with every request is not read anew each time; whether a token still holds is
+/// asked every time. When there are too many, all are forgotten.
+#[derive(Default)]
+pub struct Signed {
+    claims: RwLock<HashMap<String, Arc<Claims>>>,
+}
+
+impl std::fmt::Debug for Signed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} tokens", self.claims.read().unwrap_or_else(PoisonError::into_inner).len())
+    }
+}
+
+impl Signed {
+    /// What a token says that is ours and has not expired.
+    fn read(&self, app: &App, token: &str) -> Result<Arc<Claims>, Error> {
+        let known = self.claims.read().unwrap_or_else(PoisonError::into_inner).get(token).cloned();
+        if let Some(claims) = known {
+            return if claims.exp >= unix_now() { Ok(claims) } else { Err(Error::Unauthenticated) };
+        }
+        let key = DecodingKey::from_secret(app.keys.token_key());
+        let read = jsonwebtoken::decode::<Claims>(token, &key, &EXPECTED).map_err(|_| Error::Unauthenticated)?;
+        let claims = Arc::new(read.claims);
+        let mut all = self.claims.write().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= SIGNED {
+            all.clear();
+        }
+        all.insert(token.to_owned(), claims.clone());
+        Ok(claims)
+    }
 }
 
 impl Revoked {
@@ -127,11 +170,7 @@ pub fn issue(app: &App, caller: &Caller, method: &str) -> Result<String, Error> 
 /// [`Error::Unauthenticated`] when it is not ours, has expired, was revoked, or its account or user is gone; [`Error::Locked`] when its account is
 /// disabled or has expired.
 pub async fn inspect(app: &App, token: &str) -> Result<Token, Error> {
-    let mut validation = Validation::new(Algorithm::HS256);
-    validation.set_issuer(&[ISSUER]);
-    validation.leeway = 0;
-    let key = DecodingKey::from_secret(app.keys.token_key());
-    let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation).map_err(|_| Error::Unauthenticated)?.claims;
+    let claims = app.signed.read(app, token)?;
     if app.revoked.contains(&claims.jti) {
         return Err(Error::Unauthenticated);
     }
@@ -150,8 +189,8 @@ pub async fn inspect(app: &App, token: &str) -> Result<Token, Error> {
     }
     account.expect_open()?;
     let behind = behind(app, &claims).await?;
-    let Claims { jti: id, method, iat: issued, exp: expires, .. } = claims;
-    Ok(Token { caller: Caller { account, user, behind }, method, issued, expires, id })
+    let (id, method) = (claims.jti.clone(), claims.method.clone());
+    Ok(Token { caller: Caller { account, user, behind }, method, issued: claims.iat, expires: claims.exp, id })
 }
 
 /// Who acts for the user. They must still be who they were: a super admin.
@@ -205,7 +244,7 @@ pub async fn load(app: &App) -> Result<(), Error> {
 }
 
 /// Forgets revoked tokens that have expired, now and then.
-pub async fn forget(app: std::sync::Arc<App>, stopping: CancellationToken) {
+pub async fn forget(app: Arc<App>, stopping: CancellationToken) {
     let mut ticks = tokio::time::interval(TIDY_EVERY);
     while stopping.run_until_cancelled(ticks.tick()).await.is_some() {
         for id in app.revoked.take_expired(unix_now()) {

@@ -37,6 +37,14 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     pub(super) fn read(settings: &Map<String, Value>) -> Result<Self, Error> {
+        let endpoint = Self::said(settings)?;
+        // Whatever is wrong with host and port shows here and not at the first upload.
+        endpoint.url(DEFAULT_REGION, None, None)?;
+        Ok(endpoint)
+    }
+
+    /// What the settings say, whether or not it makes a URL. Every fetch asks which destination it is.
+    pub(super) fn said(settings: &Map<String, Value>) -> Result<Self, Error> {
         let settings = Settings(settings);
         let scheme = match settings.text("scheme")? {
             None | Some("https") => "https",
@@ -73,10 +81,7 @@ impl Endpoint {
         let vhost = asked && is_label(&bucket) && server.has_subdomains();
         let region = said.map(str::to_owned).or_else(|| server.region());
         let has_regions = server == Server::Amazon;
-        let endpoint = Self { scheme, server, port, bucket, vhost, region, has_regions };
-        // Whatever is wrong with host and port shows here and not at the first upload.
-        endpoint.url(DEFAULT_REGION, None, None)?;
-        Ok(endpoint)
+        Ok(Self { scheme, server, port, bucket, vhost, region, has_regions })
     }
 
     /// The region that the settings tell, by name or by host.
