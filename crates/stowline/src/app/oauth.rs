@@ -7,7 +7,7 @@
 //! reseller's document or plan one of the reseller, one of an account's document one of the account, one of a user's document one of the user. So
 //! every handler is opened through [`open`], which knows whose its entry is; of anybody else's consent it says what it says of none at all.
 //!
-//! `grants` gives access tokens, `revocation` ends them, `flow` takes a person to the provider and back, `waiting` has what waited for a consent tried again.
+//! `grants` gives access tokens, `revocation` ends them, `flow` takes a person to the provider and back, bound as `binding` says, `waiting` has what waited for a consent tried again.
 
 use std::sync::Arc;
 
@@ -20,6 +20,7 @@ use super::{App, Error};
 use connections::{Document, Query};
 
 pub mod apps;
+mod binding;
 pub mod consents;
 pub mod flow;
 pub mod grants;

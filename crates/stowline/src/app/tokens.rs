@@ -14,7 +14,7 @@ use connections::{Draft, ErrorKind, Query};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use plan::{AccountId, Database, DocId, UserId};
 use serde::{Deserialize, Serialize};
-use serde_json::Map;
+use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::auth::{Behind, Caller};
@@ -138,6 +138,24 @@ fn identity(app: &App, account: &Account, user: Option<&User>) -> String {
     let secret = user.map_or_else(|| account.token_secret(), User::token_secret);
     let user = user.map_or("", |user| user.id.as_ref());
     app.keys.digest(&["token", account.id.as_ref(), user, secret])
+}
+
+/// What is kept of a session by what is begun in it and ends later: the token that was shown, where it was one, and what ends it early.
+///
+/// # Errors
+/// As [`inspect`].
+pub async fn session(app: &App, caller: &Caller, token: Option<&str>) -> Result<Value, Error> {
+    let token = match token {
+        Some(token) => Some(inspect(app, token).await?.id),
+        None => None,
+    };
+    Ok(json!({"token": token, "identity": identity(app, &caller.account, caller.user.as_ref())}))
+}
+
+/// Whether a session that was kept still lasts: nobody ended its token, and password or API key are what they were.
+pub fn still_lasts(app: &App, caller: &Caller, session: &Value) -> bool {
+    let ended = session["token"].as_str().is_some_and(|id| app.revoked.contains(id));
+    !ended && session["identity"] == identity(app, &caller.account, caller.user.as_ref())
 }
 
 /// Makes a token.

@@ -29,6 +29,7 @@ impl Api {
 pub struct OAuth {
     #[serde(deserialize_with = "super::duration")]
     pub consent_time: Duration,
+    pub same_browser: bool,
     pub google_authorize_url: String,
     pub google_token_url: String,
     pub google_revoke_url: String,

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use axum::response::Response;
+use http::header::{CACHE_CONTROL, COOKIE, LOCATION, REFERRER_POLICY, SET_COOKIE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use outbound::Secret;
 use plan::UserId;
@@ -12,7 +14,7 @@ use serde_json::{Value, json};
 use super::on;
 use crate::api::error::Fault;
 use crate::api::{Call, Reply};
-use crate::app::oauth::flow::{self, Wish};
+use crate::app::oauth::flow::{self, Return, Wish};
 use crate::app::oauth::{self, Application, Consent, Owner, Provider, apps, consents};
 use crate::app::{App, Error, users};
 
@@ -121,7 +123,8 @@ pub async fn remove(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     Ok(Reply::removed(data, &found.document).noted(outcome.word()))
 }
 
-/// `GET …/{provider}/start`: the address that the person opens.
+/// `GET …/{provider}/start`: the address that the person opens. With `redirect=true` it is their browser that asks: it is sent there, and only it may
+/// come back.
 pub async fn start(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let owner = owner(&app, &call).await?;
     let provider = Provider::named(call.param("provider")).ok_or_else(Fault::no_such_path)?;
@@ -132,12 +135,27 @@ pub async fn start(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
         app_id: asked("app_id"),
         oauth_doc_id: asked("oauth_doc_id"),
         name: asked("name").map(|name| name.chars().take(128).collect()),
+        token: call.proof.as_ref().and_then(|proof| proof.token()).map(str::to_owned),
+        browser: call.query("redirect") == Some("true"),
     };
     let begun = flow::begin(&app, &owner, call.caller()?, wish).await?;
+    if let Some(cookie) = &begun.cookie {
+        return Ok(Reply::Raw(sent_to(&begun.url, cookie)));
+    }
     Ok(Reply::ok(json!({
         "url": begun.url, "provider": provider.word(), "app_id": begun.app_id.as_ref(), "scopes": begun.scopes,
         "redirect_uri": begun.redirect_uri, "expires_in": begun.expires_in,
     })))
+}
+
+/// Sends a browser to the provider, with the cookie that it comes back with. The token may stand in its address: nobody else learns of that.
+fn sent_to(url: &str, cookie: &str) -> Response {
+    let mut response = crate::api::plain(StatusCode::FOUND, "");
+    for (name, value) in [(LOCATION, url), (SET_COOKIE, cookie), (CACHE_CONTROL, "no-store")] {
+        response.headers_mut().extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
+    }
+    response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
 }
 
 /// `GET storage/oauth/callback`: where the provider sends the person back to; a page for people.
@@ -146,8 +164,12 @@ pub async fn callback(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
         (None, Some(code)) => Ok(Secret::new(code)),
         (error, _) => Err(error.unwrap_or_default()),
     };
+    let cookies: Vec<&str> = call.headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok()).collect();
     let outcome = match on(&app).await {
-        Ok(()) => flow::finish(&app, call.query("state").unwrap_or_default(), code, &call.request_id).await,
+        Ok(()) => {
+            let (state, cookies) = (call.query("state").unwrap_or_default(), cookies.join(";"));
+            flow::finish(&app, Return { state, code, cookies: &cookies, request_id: &call.request_id }).await
+        }
         Err(_) => Err(flow::Failed::Unknown),
     };
     let (status, text) = page::of(&outcome);

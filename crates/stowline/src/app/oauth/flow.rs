@@ -3,7 +3,8 @@
 //! Whoever may change the storage of an account begins: an address at the provider is made, with a *state* that names the beginning. The provider
 //! sends the person's browser back with the state and a code, to an address where anybody may knock; so the state alone is believed. It is random, is
 //! kept as a digest, is good once and for a few minutes, and stands for all that was decided at the beginning: whose consent it will be, for which
-//! application, by whom. Who began must still be allowed to when it ends. The code is worthless without the verifier (PKCE), which never left.
+//! application, by whom. Who began must still be allowed to when it ends, and the session in which they did must still last; where their browser
+//! began, it must be the same one that comes back (`binding`). The code is worthless without the verifier (PKCE), which never left.
 
 use outbound::Secret;
 use outbound::oauth::{Pkce, Proof, Refusal, ask};
@@ -13,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::consents::{self, Consent, Given};
 use super::providers::{Asking, Provider, listed as scopes_of};
-use super::{OWNER, Owner, apps, get, of, owner_of, system_auth};
+use super::{OWNER, Owner, apps, binding, get, of, owner_of, system_auth};
 use crate::app::audit::{self, Deed, End};
 use crate::app::auth::{Behind, Caller};
 use crate::app::users::{self, User};
@@ -41,6 +42,10 @@ pub struct Wish {
     pub oauth_doc_id: Option<String>,
     /// What a new one is called.
     pub name: Option<String>,
+    /// The token that was shown, if it was one.
+    pub token: Option<String>,
+    /// Whether a browser asks, which is to be sent to the provider and to be the one that comes back.
+    pub browser: bool,
 }
 
 /// A consent that is under way.
@@ -56,6 +61,8 @@ pub struct Begun {
     pub scopes: Vec<String>,
     /// How long that is good for, in seconds.
     pub expires_in: u64,
+    /// What a browser is to show when it comes back.
+    pub cookie: Option<String>,
 }
 
 /// Why nothing came of it. None of it repeats what was sent.
@@ -67,6 +74,10 @@ pub enum Failed {
     Expired,
     /// Who began it may not any more.
     Forbidden,
+    /// Who began it has ended their session since.
+    LoggedOut,
+    /// It was begun in another browser.
+    OtherBrowser,
     /// The person said no.
     Declined(Provider),
     /// The provider refused, with this word.
@@ -115,6 +126,10 @@ pub async fn begin(app: &App, owner: &Owner, caller: &Caller, wish: Wish) -> Res
     if again.as_ref().is_some_and(|again| again.provider != wish.provider) {
         return Err(Error::invalid("oauth_doc_id", "invalid", "this consent is for another provider"));
     }
+    if app.config.oauth.same_browser && !wish.browser {
+        let message = "a consent is given here in the browser that begins: open this address in it, with redirect=true";
+        return Err(Error::invalid("redirect", "required", message));
+    }
     let Some(usual) = wish.provider.scopes(wish.handler.as_deref()) else {
         return Err(Error::invalid("handler", "invalid", format!("{} has no such handler", wish.provider.title())));
     };
@@ -144,13 +159,15 @@ pub async fn begin(app: &App, owner: &Owner, caller: &Caller, wish: Wish) -> Res
         VERIFIER: app.keys.seal(&place(&id), &pkce.verifier.reveal().into())?, OWNER: owner.place(),
         "pvt_created": time::now(),
     });
-    let Value::Object(body) = body else { return Err(Error::NotFound(id.to_string())) };
+    let Value::Object(mut body) = body else { return Err(Error::NotFound(id.to_string())) };
+    binding::to_session(app, caller, wish.token.as_deref(), &mut body).await?;
+    let cookie = wish.browser.then(|| binding::to_browser(app, &id, &mut body));
     let parent = Some(owner.shelf());
     let draft = Draft { doc_type: TYPE.into(), parent, at: time::now(), body, ..Draft::default() };
     app.documents.create(&system_auth(), &id, draft).await?;
     tracing::info!(oauth_app.id = %application.id, owner = %owner.place(), provider = wish.provider.word(), "a consent is asked for");
     let expires_in = app.config.oauth.consent_time.as_secs();
-    Ok(Begun { url: url.into(), redirect_uri, app_id: application.id, scopes, expires_in })
+    Ok(Begun { url: url.into(), redirect_uri, app_id: application.id, scopes, expires_in, cookie })
 }
 
 /// The application that is meant.
@@ -191,12 +208,25 @@ async fn clear(app: &App) -> Result<(), Error> {
     Ok(())
 }
 
-/// Ends what `state` names, with the code that the provider sent along, or the word with which it refused.
+/// What a browser comes back with.
+#[derive(Debug)]
+pub struct Return<'a> {
+    /// What names the beginning.
+    pub state: &'a str,
+    /// The code that the provider sent along, or the word with which it refused.
+    pub code: Result<Secret, &'a str>,
+    /// The browser's cookies.
+    pub cookies: &'a str,
+    /// The request's id.
+    pub request_id: &'a str,
+}
+
+/// Ends what was begun.
 ///
 /// # Errors
 /// [`Failed`].
-pub async fn finish(app: &App, state: &str, code: Result<Secret, &str>, request_id: &str) -> Result<Consent, Failed> {
-    let id = named(state)?;
+pub async fn finish(app: &App, back: Return<'_>) -> Result<Consent, Failed> {
+    let id = named(back.state)?;
     let found = app.documents.get(&system_auth(), &id).await.map_err(Error::from)?;
     let beginning = found.filter(|found| found.doc_type == TYPE).ok_or(Failed::Unknown)?;
     // Whoever takes it away is the one who ends it: a second one finds nothing.
@@ -205,17 +235,23 @@ pub async fn finish(app: &App, state: &str, code: Result<Secret, &str>, request_
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => return Err(Failed::Unknown),
         Err(error) => return Err(Failed::Ours(error.into())),
     }
-    let begun = Beginning::read(app, beginning).await?;
+    if !binding::is_in_browser(&beginning, back.cookies) {
+        return Err(Failed::OtherBrowser);
+    }
+    let begun = Beginning::read(app, &beginning).await?;
     let caller = begun.caller(app).await?;
+    if !binding::is_in_session(app, &caller, &beginning) {
+        return Err(Failed::LoggedOut);
+    }
     let deed = Deed {
         verb: "GET",
         path: CALLBACK.trim_start_matches("/v2/").to_owned(),
         account: begun.owner.account().cloned(),
-        request_id: request_id.to_owned(),
+        request_id: back.request_id.to_owned(),
         paths: begun.again.iter().map(|id| format!("oauth_doc_id.{id}")).collect(),
     };
     let entry = audit::begin(app, &deed, &caller).await?;
-    let outcome = begun.finish(app, code, &caller).await;
+    let outcome = begun.finish(app, back.code, &caller).await;
     let (status, message, revision) = match &outcome {
         Ok(consent) => (200, None, Some(consent.document.revision.to_string())),
         Err(_) => (400, Some("consent_failed"), None),
@@ -237,9 +273,9 @@ struct Beginning {
 }
 
 impl Beginning {
-    async fn read(app: &App, document: Document) -> Result<Self, Failed> {
+    async fn read(app: &App, document: &Document) -> Result<Self, Failed> {
         let text = |name: &str| document.text(name).map(str::to_owned);
-        let owner = owner_of(&document).ok_or(Failed::Unknown)?;
+        let owner = owner_of(document).ok_or(Failed::Unknown)?;
         let sealed = document.body.get(VERIFIER).cloned().unwrap_or_default();
         let verifier = app.keys.open_sealed(&place(&document.id), &sealed).map_err(Error::from)?;
         let since = document.body.get("pvt_created").and_then(Value::as_i64).unwrap_or_default();

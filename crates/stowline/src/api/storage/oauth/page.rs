@@ -46,6 +46,18 @@ fn told(failed: &Failed) -> (StatusCode, &'static str, String, &'static str) {
             "Whoever began this may not change this storage any more.".to_owned(),
             "Ask an administrator of the account to begin anew.",
         ),
+        Failed::LoggedOut => (
+            StatusCode::FORBIDDEN,
+            "Nothing was connected",
+            "Whoever began this has logged out since, or has another password now.".to_owned(),
+            "Log in and begin anew.",
+        ),
+        Failed::OtherBrowser => (
+            StatusCode::FORBIDDEN,
+            "Nothing was connected",
+            "This was begun in another browser.".to_owned(),
+            "Begin anew in this one. If somebody sent you here, tell them that it did not work, and that you did not begin it.",
+        ),
         Failed::Declined(provider) => (
             bad,
             "Nothing was connected",
