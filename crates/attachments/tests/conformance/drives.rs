@@ -88,6 +88,34 @@ async fn folders_are_made_once_and_known_from_then_on() {
 }
 
 #[tokio::test]
+async fn folders_that_come_with_paths_are_there_once_and_never_at_the_top_instead() {
+    let drive = onedrive();
+    let inside = drive.server.folder("Recordings");
+    let mut settings = drive.settings();
+    settings.insert("folder_id".into(), inside.clone().into());
+    let handler = open_with(&drive, &settings);
+    let put = |handler: &std::sync::Arc<dyn Handler>, n: usize| {
+        let (handler, name) = (handler.clone(), format!("2026/11/24/call-{n}.wav"));
+        async move { handler.put(&at(&name), &audio(&noise(100 + n)), &key(&name, "call.wav")).await }
+    };
+    let receipts = join_all((0..16).map(|n| put(&handler, n))).await;
+    assert!(receipts.iter().all(Result::is_ok), "{receipts:?}");
+    let folders = || drive.server.folders().into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+    assert_eq!(folders(), ["Recordings", "Recordings/2026", "Recordings/2026/11", "Recordings/2026/11/24"]);
+    let files = drive.server.files();
+    assert!(files.len() == 16 && files.iter().all(|(path, _)| path.starts_with("Recordings/2026/11/24/call-")));
+    // The folder that the settings name is gone: nothing is put elsewhere, by who knew it or by who comes anew.
+    drive.server.remove(&inside);
+    for handler in [handler, open_with(&drive, &settings)] {
+        let lost = put(&handler, 17).await.unwrap_err();
+        assert_eq!(lost.kind(), ErrorKind::NotFound, "{lost:?}");
+        let large = handler.put(&at("2026/b.wav"), &audio(&noise(5 << 20)), &key("b", "b.wav")).await.unwrap_err();
+        assert_eq!(large.kind(), ErrorKind::NotFound, "{large:?}");
+    }
+    assert!(drive.server.files().is_empty() && folders().is_empty());
+}
+
+#[tokio::test]
 async fn a_folder_that_went_is_made_again_by_the_next_attempt() {
     let drive = google();
     let handler = open(&drive);

@@ -9,6 +9,7 @@ mod locks;
 mod matrix;
 mod moves;
 mod operations;
+mod receipts;
 mod retention;
 mod retirement;
 mod roles;
