@@ -217,11 +217,17 @@ fn killed_at_every_lasting_call_it_delivers_everything_once() {
     });
     let (killed, hit) = (killed.into_inner(), hit.into_inner().unwrap());
     assert!(killed * 10 >= moments.len() * 9, "only {killed} of {} moments came", moments.len());
-    let kinds: BTreeSet<(String, String)> = calls.into_iter().map(|made| (made.call, made.path)).collect();
+    let seen: BTreeSet<(String, String)> = calls.into_iter().map(|made| (made.call, made.path)).collect();
     // Writes and syncs of files with random names cannot be named; the renames between them can, and a kill leaves the same behind. What a kill at
     // their removal leaves, one at the settlement before it leaves too.
     let nameless = |call: &str, path: &str| path.contains('*') && matches!(call, "write" | "fdatasync" | "unlink");
     let counts = |(call, path): &&(String, String)| path != "elsewhere" && !nameless(call, path);
-    let missed: Vec<_> = kinds.difference(&hit).filter(counts).collect();
+    // How many segments a log has is a matter of who was faster.
+    let kinds = |seen: BTreeSet<(String, String)>| -> BTreeSet<(String, String)> {
+        let segment = |path: String| if path.ends_with(".log") { "a segment".to_owned() } else { path };
+        seen.into_iter().map(|(call, path)| (call, segment(path))).collect()
+    };
+    let (seen, hit) = (kinds(seen), kinds(hit));
+    let missed: Vec<_> = seen.difference(&hit).filter(counts).collect();
     assert!(missed.is_empty(), "never killed at {missed:?}");
 }
