@@ -23,7 +23,7 @@ const LAZINESS: Duration = Duration::from_millis(20);
 /// How long patient ones do, and how many of them are company enough. Who was alone the last time does not wait.
 const PATIENCE: (Duration, usize) = (Duration::from_millis(4), 16);
 /// How long a commit that does not sync waits for company, unless it was alone the last time: pages are written for each commit, however many writes they hold.
-const COMPANY: Duration = Duration::from_millis(1);
+const COMPANY: Duration = Duration::from_micros(300);
 /// Pages of the WAL at which it is copied into the database file: 32 MiB, some thirty milliseconds of work. A page that was written often is copied once.
 const CHECKPOINT: i32 = 8192;
 /// The first and the longest pause between attempts to make the file good.
