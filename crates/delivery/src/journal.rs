@@ -349,9 +349,8 @@ impl Journal {
         let lane = lane.into();
         // Held while the file is written: a worker must not take the job with its old body.
         let held = self.hold(id)?;
-        self.written(id.0).await?;
         let name = lane.clone();
-        self.shared.ledger.write(move |connection| rows::update(connection, id.0, &body, &name)).await??;
+        self.change_row(id.0, move |connection| rows::update(connection, id.0, &body, &name)).await?;
         let now = self.now();
         self.queue().change_lane(id.0, &lane, now);
         drop(held);
@@ -369,10 +368,8 @@ impl Journal {
         if self.queue().state(job.id.0) != Some(JobState::Running) {
             return Err(Error::Unknown);
         }
-        self.written(job.id.0).await?;
         let (id, lane) = (job.id.0, job.lane.clone());
-        self.shared.ledger.write(move |connection| rows::update(connection, id, &body, &lane)).await??;
-        Ok(())
+        self.change_row(id, move |connection| rows::update(connection, id, &body, &lane)).await
     }
 
     /// True while jobs can be written down.

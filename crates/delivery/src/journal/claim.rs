@@ -158,14 +158,7 @@ impl Claim {
         let id = self.job.id.0;
         let wait = self.journal.queue().draw(self.job.attempts.saturating_add(1), after, rand::random());
         let (wall, due) = self.journal.later(wait);
-        let journal = self.journal.clone();
-        let written = async move {
-            journal.written(id).await?;
-            Ok::<_, Error>(
-                journal.shared.ledger.write(move |connection| rows::postpone(connection, id, wall, &error)).await??,
-            )
-        };
-        let written = written.await;
+        let written = self.journal.change_row(id, move |connection| rows::postpone(connection, id, wall, &error)).await;
         self.open = false;
         let now = self.journal.now();
         self.journal.queue().postpone(id, due, after, rand::random(), now);
@@ -194,12 +187,8 @@ impl Claim {
         let id = self.job.id.0;
         let ledger = self.journal.shared.ledger.clone();
         let wall = unix_ms(self.journal.shared.clock.wall());
-        let (journal, file) = (self.journal.clone(), ledger.clone());
-        let written = async move {
-            journal.written(id).await?;
-            Ok::<_, Error>(file.write(move |connection| rows::park(connection, id, wall, &error, counted)).await??)
-        };
-        let written = written.await;
+        let written =
+            self.journal.change_row(id, move |connection| rows::park(connection, id, wall, &error, counted)).await;
         self.open = false;
         let now = self.journal.now();
         let again = self.journal.queue().park(id, now);

@@ -72,7 +72,7 @@ impl Promised {
         Some(!std::mem::replace(&mut table.expected, true))
     }
 
-    pub(super) fn has(&self, id: u64) -> bool {
+    fn has(&self, id: u64) -> bool {
         self.table().jobs.contains_key(&id)
     }
 
@@ -196,9 +196,15 @@ impl Journal {
         true
     }
 
-    /// Sees to it that a job has a row.
-    pub(super) async fn written(&self, id: u64) -> Result<(), Error> {
-        if self.shared.promised.has(id) { self.write_promised().await } else { Ok(()) }
+    /// Changes the row of a job, which has one from now on. Durable when this returns.
+    pub(super) async fn change_row<F>(&self, id: u64, change: F) -> Result<(), Error>
+    where
+        F: FnOnce(&rusqlite::Connection) -> rusqlite::Result<()> + Send + 'static,
+    {
+        if self.shared.promised.has(id) {
+            self.write_promised().await?;
+        }
+        Ok(self.shared.ledger.write(change).await??)
     }
 
     /// Takes a promised job back before it has a row. None when it has one.
