@@ -1,0 +1,246 @@
+//! JSON as switches print it, looked through without being parsed.
+//!
+//! A parser decides about every byte of every text. Here a text is what stands between two quotes, which `memchr` finds, and only the plainest
+//! grammar is known: no escapes by number, no control character anywhere, no exponents, no long numbers. What has any of these may be JSON all the
+//! same; then the answer is that nothing is known.
+
+use memchr::memchr2;
+
+use super::{NAMES, is_name};
+
+/// How deeply values may lie in each other. JSON is read down to 128.
+const DEPTH: u32 = 100;
+/// Digits of a number that every reader of numbers takes.
+const DIGITS: usize = 15;
+
+/// Whether the variables of a report name a leg; `None` when the text is not a plain object, or no JSON at all.
+pub(super) fn names_a_leg(text: &str) -> Option<bool> {
+    // Without a way out of the loop, many are compared at a time.
+    if text.bytes().fold(false, |found, byte| found | (byte < b' ')) {
+        return None;
+    }
+    let (mut rest, mut is_named) = (Rest(text.as_bytes()), false);
+    rest.take(b'{')?;
+    rest.fields(|rest, name| {
+        if name != b"variables" {
+            return rest.value(1);
+        }
+        rest.take(b'{')?;
+        rest.fields(|rest, name| {
+            if !NAMES.iter().any(|known| known.as_bytes() == name) {
+                return rest.value(2);
+            }
+            rest.take(b'"')?;
+            let value = rest.text()?;
+            is_named |= is_name(value);
+            // What is written with an escape may be another name.
+            (!value.contains(&b'\\')).then_some(())
+        })
+    })?;
+    rest.next().is_none().then_some(is_named)
+}
+
+/// What is left of the text.
+struct Rest<'a>(&'a [u8]);
+
+impl<'a> Rest<'a> {
+    fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    /// The next byte that is no blank.
+    fn next(&mut self) -> Option<u8> {
+        loop {
+            match self.byte()? {
+                b' ' => {}
+                byte => return Some(byte),
+            }
+        }
+    }
+
+    /// The next byte that is no blank has to be this one.
+    fn take(&mut self, wanted: u8) -> Option<()> {
+        (self.next()? == wanted).then_some(())
+    }
+
+    /// A text, after its first quote: as it is written.
+    fn text(&mut self) -> Option<&'a [u8]> {
+        let mut at = 0;
+        loop {
+            at += memchr2(b'"', b'\\', &self.0[at..])?;
+            if self.0[at] == b'"' {
+                let (text, rest) = (&self.0[..at], &self.0[at + 1..]);
+                self.0 = rest;
+                return Some(text);
+            }
+            if !matches!(self.0.get(at + 1)?, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') {
+                return None;
+            }
+            at += 2;
+        }
+    }
+
+    /// The fields of an object, after its bracket. `each` takes the value of one.
+    fn fields(&mut self, mut each: impl FnMut(&mut Self, &[u8]) -> Option<()>) -> Option<()> {
+        match self.next()? {
+            b'}' => return Some(()),
+            b'"' => {}
+            _ => return None,
+        }
+        loop {
+            let name = self.text()?;
+            self.take(b':')?;
+            each(self, name)?;
+            match self.next()? {
+                b'}' => return Some(()),
+                b',' => self.take(b'"')?,
+                _ => return None,
+            }
+        }
+    }
+
+    /// The values of a list, after its bracket.
+    fn list(&mut self, depth: u32) -> Option<()> {
+        let first = self.0;
+        if self.next()? == b']' {
+            return Some(());
+        }
+        self.0 = first;
+        loop {
+            self.value(depth)?;
+            match self.next()? {
+                b']' => return Some(()),
+                b',' => {}
+                _ => return None,
+            }
+        }
+    }
+
+    /// Any value that lies in so many others.
+    fn value(&mut self, depth: u32) -> Option<()> {
+        if depth > DEPTH {
+            return None;
+        }
+        match self.next()? {
+            b'"' => self.text().map(|_| ()),
+            b'{' => self.fields(|rest, _| rest.value(depth + 1)),
+            b'[' => self.list(depth + 1),
+            b't' => self.word(b"rue"),
+            b'f' => self.word(b"alse"),
+            b'n' => self.word(b"ull"),
+            b'-' => {
+                let first = self.byte()?;
+                self.number(first)
+            }
+            first => self.number(first),
+        }
+    }
+
+    fn word(&mut self, word: &[u8]) -> Option<()> {
+        self.0 = self.0.strip_prefix(word)?;
+        Some(())
+    }
+
+    /// A number after its `first` digit.
+    fn number(&mut self, first: u8) -> Option<()> {
+        if !first.is_ascii_digit() {
+            return None;
+        }
+        let mut digits = 1 + self.digits();
+        if first == b'0' && digits > 1 {
+            return None;
+        }
+        if let Some(rest) = self.0.strip_prefix(b".") {
+            self.0 = rest;
+            let places = self.digits();
+            if places == 0 {
+                return None;
+            }
+            digits += places;
+        }
+        (digits <= DIGITS).then_some(())
+    }
+
+    /// Passes digits, and says how many.
+    fn digits(&mut self) -> usize {
+        let count = self.0.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        self.0 = &self.0[count..];
+        count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::sure::parsed;
+    use crate::{Record, read};
+
+    const REPORT: &str = r#"{"core-uuid":"2a1f","channel_data":{"flags":"0=1;1=1","caps":[]},
+        "callStats":{"mos":4.5,"errorLog":[{"start":1,"lost":-0.25}]},
+        "variables":{"direction":"in\\bound","uuid":"6b2f","sip_from":"\"Jürgen\" <%2B1>","empty":"","on":true,"off":false,"none":null},
+        "app_log":[["a", 0]]}"#;
+
+    /// The report in one line, as it is printed.
+    fn report() -> String {
+        REPORT.lines().map(str::trim_start).collect()
+    }
+
+    #[test]
+    fn what_is_printed_plainly_is_known_and_the_rest_is_left_to_a_parser() {
+        assert_eq!(names_a_leg(&report()), Some(true));
+        assert_eq!(names_a_leg(r#"{"variables": {"uuid": "-", "x": {"uuid": "a"}}, "uuid": "a"}  "#), Some(false));
+        for unknown in [
+            REPORT,
+            r#"{"variables":{"uuid":"\n"}}"#,
+            r#"{"variables":{"uuid":"a"}} x"#,
+            r#"{"variables":{"uuid":"a","x":"\u0041"}}"#,
+            r#"{"variables":{"uuid":"a","x":1e9}}"#,
+            r#"{"variables":{"uuid":"a","x":1234567890123456}}"#,
+            r#"{"variables":{"uuid":"a","x":01}}"#,
+            r#"{"variables":{"uuid":"a","x":1.}}"#,
+            r#"{"variables":{"uuid":"a","x":-}}"#,
+            r#"{"variables":{"uuid":"a",}}"#,
+            r#"{"variables":{"uuid":"a","x":[1,]}}"#,
+            r#"{"variables":{"uuid":"a","x":tru}}"#,
+            r#"{"variables":{"uuid":"a","x":"a\x"}}"#,
+            r#"{"variables":{"uuid":"a","x":"#,
+            r#"{"variables":{"uuid":"a\"#,
+            r#"{"variables":["uuid"]}"#,
+            "[]",
+            "",
+        ] {
+            assert_eq!(names_a_leg(unknown), None, "{unknown}");
+        }
+        let nested = |depth: usize| format!(r#"{{"x":{}{},"variables":{{}}}}"#, "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(names_a_leg(&nested(100)), Some(false));
+        assert_eq!(names_a_leg(&nested(102)), None);
+    }
+
+    /// What somebody writes over a part of a report.
+    const SCRAWL: &str = r#"[ -~]|\PC|\\u[0-9a-fd]{4}|[0-9]{1,20}|[{}\[\],:"\\]|1e[0-9]{1,3}|\\."#;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        /// Whatever is said of a report that was broken here and there, a parser says too, and it is read.
+        #[test]
+        fn what_is_known_is_true(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), 0..3_usize, SCRAWL), 0..4),
+        ) {
+            let mut text: Vec<char> = report().chars().collect();
+            for (at, gone, new) in changes {
+                let at = at.index(text.len());
+                text.splice(at..text.len().min(at + gone), new.chars());
+            }
+            let text: String = text.into_iter().collect();
+            if let Some(is_named) = names_a_leg(&text) {
+                prop_assert_eq!(is_named, parsed(&text), "{}", text);
+                prop_assert!(!is_named || matches!(read(text.as_bytes()), Ok(Record::Leg(_))), "{}", text);
+            }
+        }
+    }
+}
