@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use serde_json::{Value, json};
 
-use self::tree::{Tree, content_hash, shown};
+use self::tree::{Content, Tree, shown};
 use crate::answers::{failed, said, served};
 use crate::wire::{Error, Listener, lock};
 use crate::{Faults, OAuthServer, drive};
@@ -124,14 +124,17 @@ async fn answer(tokens: &OAuthServer, state: &Mutex<State>, request: Request<Bod
         None => serde_json::from_slice(&body),
     };
     let argument: Value = argument.unwrap_or_default();
-    let mut state = lock(state);
-    match head.uri.path().strip_prefix("/2/files/").unwrap_or_default() {
-        "upload" => {
-            if argument["content_hash"].as_str().is_some_and(|hash| hash != content_hash(&body)) {
-                return refused("content_hash_mismatch");
-            }
-            state.commit(&argument, body).map_or_else(refused_upload, |stored| said(200, &stored))
+    let function = head.uri.path().strip_prefix("/2/files/").unwrap_or_default();
+    if function == "upload" {
+        // Digested before others have to wait.
+        let content = Content::of(body);
+        if argument["content_hash"].as_str().is_some_and(|hash| hash != content.hash) {
+            return refused("content_hash_mismatch");
         }
+        return lock(state).commit(&argument, content).map_or_else(refused_upload, |stored| said(200, &stored));
+    }
+    let mut state = lock(state);
+    match function {
         "upload_session/start" => {
             let id = state.tree.next("session");
             state.sessions.insert(id.clone(), body.to_vec());
@@ -147,7 +150,8 @@ async fn answer(tokens: &OAuthServer, state: &Mutex<State>, request: Request<Bod
             }
             let session = argument["cursor"]["session_id"].as_str().unwrap_or_default();
             let bytes = state.sessions.remove(session).unwrap_or_default();
-            state.commit(&argument["commit"], bytes.into()).map_or_else(refused, |stored| said(200, &stored))
+            let content = Content::of(bytes.into());
+            state.commit(&argument["commit"], content).map_or_else(refused, |stored| said(200, &stored))
         }
         "download" => download(&state, &argument, &head.headers),
         function => state.call(function, &argument).unwrap_or_else(|words| refused(&words)),
@@ -156,8 +160,8 @@ async fn answer(tokens: &OAuthServer, state: &Mutex<State>, request: Request<Bod
 
 fn download(state: &State, argument: &Value, headers: &HeaderMap) -> Result<Response<Body>, Error> {
     let Some(file) = state.tree.find(&argument["path"]) else { return refused("path/not_found") };
-    let Some(bytes) = &file.bytes else { return refused("path/not_file") };
-    let mut answer = served(headers, "application/octet-stream", bytes)?;
+    let Some(content) = &file.content else { return refused("path/not_file") };
+    let mut answer = served(headers, "application/octet-stream", &content.bytes)?;
     answer.headers_mut().insert("dropbox-api-result", shown(file).to_string().parse()?);
     Ok(answer)
 }
@@ -174,16 +178,20 @@ impl State {
             }
             "delete_v2" => {
                 let gone = tree.find(&argument["path"]).cloned().ok_or_else(|| "path_lookup/not_found".to_owned())?;
+                // Asked to remove one revision and no other.
+                if argument["parent_rev"].as_str().is_some_and(|rev| gone.content.is_none() || gone.rev != rev) {
+                    return Err("path_write/conflict/file".to_owned());
+                }
                 tree.remove(&gone.path);
                 Ok(metadata(shown(&gone)))
             }
             "create_folder_v2" => match tree.at(path) {
-                Some(there) if there.bytes.is_none() => Err("path/conflict/folder".to_owned()),
+                Some(there) if there.content.is_none() => Err("path/conflict/folder".to_owned()),
                 Some(_) => Err("path/conflict/file".to_owned()),
                 None => Ok(metadata(untagged(shown(tree.keep(path, None))))),
             },
             "list_folder" => {
-                if !path.is_empty() && tree.find(&argument["path"]).is_none_or(|there| there.bytes.is_some()) {
+                if !path.is_empty() && tree.find(&argument["path"]).is_none_or(|there| there.content.is_some()) {
                     return Err("path/not_found".to_owned());
                 }
                 let limit = argument["limit"].as_u64().map_or(500, |limit| limit as usize);
@@ -209,21 +217,21 @@ impl State {
     }
 
     /// Makes bytes a file; what it says of it, or the words of the failure.
-    fn commit(&mut self, about: &Value, bytes: Bytes) -> Result<Value, &'static str> {
+    fn commit(&mut self, about: &Value, content: Content) -> Result<Value, &'static str> {
         let path = about["path"].as_str().unwrap_or_default();
         if !path.starts_with('/') || path.split('/').any(|name| name.chars().count() > 255) {
             return Err("path/malformed_path");
         }
         let mode = about["mode"][".tag"].as_str().or(about["mode"].as_str()).unwrap_or("add");
-        if let Some(there) = self.tree.at(path).filter(|there| mode == "add" || there.bytes.is_none()) {
+        if let Some(there) = self.tree.at(path).filter(|there| mode == "add" || there.content.is_none()) {
             // The same once more is no conflict.
-            return match &there.bytes {
-                Some(kept) if *kept == bytes => Ok(untagged(shown(there))),
+            return match &there.content {
+                Some(kept) if kept.hash == content.hash => Ok(untagged(shown(there))),
                 Some(_) => Err("path/conflict/file"),
                 None => Err("path/conflict/folder"),
             };
         }
-        Ok(untagged(shown(self.tree.keep(path, Some(bytes)))))
+        Ok(untagged(shown(self.tree.keep(path, Some(content)))))
     }
 }
 

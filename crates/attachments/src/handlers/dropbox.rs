@@ -1,19 +1,20 @@
 //! `dropbox`: a person's Dropbox, by a consent.
 //!
 //! A put adds and never replaces. When the path is taken already, what lies there is compared with the payload by Dropbox's own digest: the
-//! same is the success of an earlier attempt, anything else is a conflict. A large payload goes in pieces, in a session that goes on
-//! where it broke. Folders come into being with the paths. A receipt keeps the file's id, so a file that its owner moves is still found.
+//! same is the success of an earlier attempt, anything else is a conflict. What was stored is compared with what was sent by the same digest
+//! ([`content_hash`]), and where a put has left other bytes than ours, it takes them away again. A payload that is very large goes in pieces, in
+//! a session that goes on where it broke. Folders come into being with the paths. A receipt keeps the file's id, so a file that its owner
+//! moves is still found.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::TryStreamExt;
 use http::{HeaderName, HeaderValue, Method, header};
 use outbound::{Body as Sent, Request};
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 use url::Url;
 
+use self::content_hash::ContentHash;
 use crate::Handler;
 use crate::asking::{Answer, Refusal};
 use crate::bearer::Bearer;
@@ -25,15 +26,19 @@ use crate::receipt::{Assurance, Receipt};
 use crate::settings::Settings;
 use crate::ways::Ways;
 
+mod content_hash;
+
 const SCOPE: &str = "files.content.write files.content.read files.metadata.read";
 const API: &str = "https://api.dropboxapi.com";
 const CONTENT: &str = "https://content.dropboxapi.com";
 const ARGUMENTS: HeaderName = HeaderName::from_static("dropbox-api-arg");
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
-/// What is larger goes in pieces, each of this size: a third of what one request may have, since each waits for the answer to the one before.
+/// What is larger is looked for before it is sent: an earlier attempt may have stored it.
+const LOOKED_FOR: u64 = 48 << 20;
+/// What is larger goes in pieces and goes on where it broke; what is not begins anew. Dropbox takes half as much again in a request.
+const ONE_REQUEST: u64 = 100 << 20;
+/// The size of a piece: a third of what one request may have.
 const PIECE: u64 = 48 << 20;
-/// What Dropbox's digest is made of.
-const BLOCK: usize = 4 << 20;
 
 /// Opens a Dropbox. Asks nobody.
 pub(crate) fn open(settings: &Map<String, Value>, ways: &Ways) -> Result<Arc<dyn Handler>, Error> {
@@ -72,16 +77,7 @@ impl std::fmt::Debug for Dropbox {
 impl Handler for Dropbox {
     async fn put(&self, location: &Location, payload: &Payload, _: &PutKey) -> Result<Receipt, Error> {
         let path = path(location)?;
-        let digest = content_hash(payload).await?;
-        let sent = match payload.length > PIECE {
-            true => self.put_in_pieces(&path, payload, &digest).await,
-            false => self.put_whole(&path, payload, &digest).await,
-        };
-        let stored = match sent {
-            Ok(told) if told["content_hash"].as_str() == Some(digest.as_str()) => told,
-            Ok(_) => self.prove(&path, &digest).await?,
-            Err(failed) => self.earlier(&path, &digest, failed).await?,
-        };
+        let stored = self.store(&path, &ContentHash::of(payload)).await?;
         let receipt = Receipt::of("dropbox", self.destination.clone(), location, payload, Assurance::Checksum);
         let text = |field: &str| stored[field].as_str().map(str::to_owned);
         Ok(Receipt { id: text("id"), version: text("rev"), ..receipt })
@@ -145,29 +141,12 @@ fn arguments(value: &Value) -> Result<HeaderValue, Error> {
     HeaderValue::from_str(&ascii).map_err(unfit)
 }
 
-/// Dropbox's digest of a payload: of the digests of its blocks.
-async fn content_hash(payload: &Payload) -> Result<String, Error> {
-    let (mut all, mut block, mut filled) = (Sha256::new(), Sha256::new(), 0);
-    let mut pieces = payload.open(None);
-    while let Some(mut piece) = pieces.try_next().await.map_err(unreadable)? {
-        while !piece.is_empty() {
-            let part = piece.split_to(piece.len().min(BLOCK - filled));
-            block.update(&part);
-            filled += part.len();
-            if filled == BLOCK {
-                all.update(std::mem::take(&mut block).finalize());
-                filled = 0;
-            }
-        }
-    }
-    if filled > 0 {
-        all.update(block.finalize());
-    }
-    Ok(hex::encode(all.finalize()))
-}
-
 fn unreadable(error: std::io::Error) -> Error {
     Error::new(Operation::Put, ErrorKind::Interrupted, "the payload could not be read").caused(error)
+}
+
+fn taken() -> Error {
+    Error::new(Operation::Put, ErrorKind::Conflict, "another file has this path")
 }
 
 /// Where and how a file is to be stored.
@@ -210,35 +189,52 @@ impl Dropbox {
         self.ask(Operation::Put, &request).await?.json().await
     }
 
-    async fn put_whole(&self, path: &str, payload: &Payload, digest: &str) -> Result<Value, Error> {
+    /// Puts a payload there; what Dropbox says of it, which is proved.
+    async fn store(&self, path: &str, hash: &ContentHash) -> Result<Value, Error> {
+        let length = hash.length();
+        if length > LOOKED_FOR {
+            match self.look(path, hash).await? {
+                Look::Same(stored) => return Ok(stored),
+                Look::Other(_) => return Err(taken()),
+                Look::Absent => {}
+            }
+        }
+        let sent = match length > ONE_REQUEST {
+            true => self.put_in_pieces(path, hash).await,
+            false => self.put_whole(path, hash).await,
+        };
+        match sent {
+            Ok(told) => self.prove(path, hash, told).await,
+            Err(failed) => self.earlier(path, hash, failed).await,
+        }
+    }
+
+    async fn put_whole(&self, path: &str, hash: &ContentHash) -> Result<Value, Error> {
         let mut about = commit(path);
-        about["content_hash"] = digest.into();
-        let body = || Sent::Stream { length: payload.length, stream: payload.open(None) };
+        // Who knows it beforehand has other bytes refused, and not stored.
+        if let Some(digest) = hash.known() {
+            about["content_hash"] = digest.into();
+        }
+        let body = || Sent::Stream { length: hash.length(), stream: hash.open(0..hash.length()) };
         self.send("files/upload", &about, &body).await
     }
 
-    async fn put_in_pieces(&self, path: &str, payload: &Payload, digest: &str) -> Result<Value, Error> {
-        // One cheap question before hundreds of megabytes.
-        match self.look(path, digest).await? {
-            Look::Same(stored) => return Ok(stored),
-            Look::Other => return Err(Error::new(Operation::Put, ErrorKind::Conflict, "another file has this path")),
-            Look::Absent => {}
-        }
+    async fn put_in_pieces(&self, path: &str, hash: &ContentHash) -> Result<Value, Error> {
         let opened = self.send("files/upload_session/start", &json!({"close": false}), &|| Sent::Empty).await?;
         let nameless =
             || Error::new(Operation::Put, ErrorKind::Mismatch, "the destination opened a session without an id");
         let session = opened["session_id"].as_str().ok_or_else(nameless)?;
         let cursor = |offset: u64| json!({"session_id": session, "offset": offset});
-        let mut at = 0;
-        while at < payload.length {
-            let end = payload.length.min(at + PIECE);
-            let body = || Sent::Stream { length: end - at, stream: payload.open(Some(at..end)) };
+        let (mut at, length) = (0, hash.length());
+        while at < length {
+            let end = length.min(at + PIECE);
+            let body = || Sent::Stream { length: end - at, stream: hash.open(at..end) };
             let about = json!({"cursor": cursor(at), "close": false});
             at = match self.send("files/upload_session/append_v2", &about, &body).await {
                 Ok(_) => end,
                 Err(error) if error.kind() == ErrorKind::Interrupted => match self.reached(&cursor(at)).await {
                     // Further than before: what was broken was the way, and it goes on.
-                    Some(reached) if reached > at && reached <= payload.length => reached,
+                    Some(reached) if reached > at && reached <= length => reached,
                     _ => return Err(error),
                 },
                 Err(error) => return Err(error),
@@ -257,32 +253,46 @@ impl Dropbox {
     }
 
     /// Whether a put that was answered well has stored our bytes; what Dropbox says of them.
-    async fn prove(&self, path: &str, digest: &str) -> Result<Value, Error> {
+    async fn prove(&self, path: &str, hash: &ContentHash, told: Value) -> Result<Value, Error> {
+        if is_same(&told, hash).await? {
+            return Ok(told);
+        }
         let mismatch = |what: &str| Error::new(Operation::Put, ErrorKind::Mismatch, what);
-        match self.look(path, digest).await? {
+        match self.look(path, hash).await? {
             Look::Same(stored) => Ok(stored),
-            Look::Other => Err(mismatch("the destination stored other bytes")),
             Look::Absent => Err(mismatch("the destination said yes and stored nothing")),
+            Look::Other(there) => {
+                self.take_away(path, &there, &told).await;
+                Err(mismatch("the destination stored other bytes"))
+            }
+        }
+    }
+
+    /// Removes other bytes that our own put has left, so that they are not in the way of the next: that revision and no other. Where that fails they
+    /// are a conflict.
+    async fn take_away(&self, path: &str, there: &Value, told: &Value) {
+        if let Some(rev) = there["rev"].as_str().filter(|rev| told["rev"].as_str() == Some(rev)) {
+            let _ = self.call(Operation::Put, "files/delete_v2", &json!({"path": path, "parent_rev": rev})).await;
         }
     }
 
     /// A put failed: the payload as it, or an attempt before it, left it all the same; else why it failed.
-    async fn earlier(&self, path: &str, digest: &str, failed: Error) -> Result<Value, Error> {
+    async fn earlier(&self, path: &str, hash: &ContentHash, failed: Error) -> Result<Value, Error> {
         if !matches!(failed.kind(), ErrorKind::Conflict | ErrorKind::Interrupted) {
             return Err(failed);
         }
-        match self.look(path, digest).await {
+        match self.look(path, hash).await {
             Ok(Look::Same(stored)) => Ok(stored),
-            Ok(Look::Other) => Err(Error::new(Operation::Put, ErrorKind::Conflict, "another file has this path")),
+            Ok(Look::Other(_)) => Err(taken()),
             // Just being written, or just removed; or we may not look: another time will tell.
             Ok(Look::Absent) | Err(_) => Err(failed),
         }
     }
 
-    async fn look(&self, path: &str, digest: &str) -> Result<Look, Error> {
+    async fn look(&self, path: &str, hash: &ContentHash) -> Result<Look, Error> {
         match self.call(Operation::Put, "files/get_metadata", &json!({"path": path})).await {
-            Ok(stored) if stored["content_hash"].as_str() == Some(digest) => Ok(Look::Same(stored)),
-            Ok(_) => Ok(Look::Other),
+            Ok(stored) if is_same(&stored, hash).await? => Ok(Look::Same(stored)),
+            Ok(stored) => Ok(Look::Other(stored)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Look::Absent),
             Err(error) => Err(error),
         }
@@ -292,8 +302,17 @@ impl Dropbox {
 /// What lies at a path.
 enum Look {
     Same(Value),
-    Other,
+    Other(Value),
     Absent,
+}
+
+/// Whether a file has our bytes, by what Dropbox says of it. Of another length nothing is read.
+async fn is_same(file: &Value, hash: &ContentHash) -> Result<bool, Error> {
+    let Some(told) = file["content_hash"].as_str() else { return Ok(false) };
+    if file["size"].as_u64().is_some_and(|size| size != hash.length()) {
+        return Ok(false);
+    }
+    Ok(told == hash.digest().await.map_err(unreadable)?)
 }
 
 fn refused(refusal: &Refusal) -> Error {
@@ -331,17 +350,5 @@ mod tests {
         assert_eq!(value, r#"{"path":"/gr\u00fc\u00dfe \ud83c\udf99\u007f"}"#);
         let read: Value = serde_json::from_str(value.to_str().unwrap()).unwrap();
         assert_eq!(read["path"], "/grüße 🎙\u{7f}");
-    }
-
-    #[tokio::test]
-    async fn the_digest_is_dropboxs() {
-        // Of nothing, of less than a block, of a block and one byte: as its documentation defines it.
-        let hash = |bytes: &[u8]| Sha256::digest(bytes).to_vec();
-        for length in [0, 5, BLOCK, BLOCK + 1, 2 * BLOCK] {
-            let bytes = vec![7; length];
-            let blocks: Vec<u8> = bytes.chunks(BLOCK).flat_map(hash).collect();
-            let payload = Payload::bytes(bytes, "a/b");
-            assert_eq!(content_hash(&payload).await.unwrap(), hex::encode(hash(&blocks)), "{length}");
-        }
     }
 }

@@ -138,7 +138,7 @@ async fn a_large_payload_goes_in_pieces_and_goes_on_where_it_broke() {
     // Of each: what is large, and what a session's pieces look like.
     let fixtures: [(Box<dyn Fixture>, usize, &'static str); 3] = [
         (Box::new(google()), 20 << 20, "upload_id="),
-        (Box::new(dropbox()), 50 << 20, "append_v2"),
+        (Box::new(dropbox()), 101 << 20, "append_v2"),
         (Box::new(onedrive()), 20 << 20, "/elsewhere/session/"),
     ];
     for (fixture, length, sign) in fixtures {

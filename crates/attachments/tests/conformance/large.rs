@@ -67,6 +67,9 @@ async fn memory_does_not_grow_with_what_drives_are_given_either() {
         let drive = DriveApart::start(kind);
         flat(kind, kind, &drive.settings(), &payload).await;
     }
+    // In pieces.
+    let drive = DriveApart::start("dropbox");
+    flat("dropbox", "dropbox", &drive.settings(), &file(folder.path(), 104)).await;
 }
 
 /// The fake of a drive, whose files would grow in this process, in one of its own.

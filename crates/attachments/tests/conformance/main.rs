@@ -8,6 +8,7 @@
 
 mod azure;
 mod drives;
+mod dropbox;
 mod filesystem;
 mod fixture;
 mod ftp;

@@ -165,8 +165,8 @@ over the rounds, ratios are medians of the rounds' ratios.
 - **handlers**: each handler alone, in its layers and without a queue, beside `rclone copy --transfers` with as many files at once to the same server: s3s-fs,
   azurite and fake-gcs-server (behind a proxy of ours), nginx, OpenSSH, pyftpdlib, a folder. rclone cannot write to a plain web server; there it is `curl --parallel`.
   For `google_drive`, `dropbox` and `onedrive`, which rclone cannot be told another address of, the server is a fake of ours, and beside us is the maker's own client for
-  programmers, in Python and Node: slow peers, so to beat them says little. Only their work is counted, not how long they take to load, and they compare lengths where we
-  compare digests, which we have to compute for two of the three.
+  programmers, in Python and Node: slow peers, so to beat them says little. Only their work is counted, not how long they take to load. At Dropbox both sides compute its
+  digest and compare it; the other two clients compare lengths where we compare digests, of which we have to compute OneDrive's.
   Both sides make as sure of what they wrote: rclone compares lengths, and digests where the server tells them, so `webdav` and `ftp` run with `read_back` off (over
   plain connections it is on unless it is said); `http` reads back what it wrote, and so does curl, with `diff`. Our syncs of `filesystem` and `sftp` have a `sync` of the file
   system after rclone beside them. Digests are known before, as they are of what was deposited. How many small files there are is found out first, and a

@@ -13,7 +13,20 @@ pub(super) struct Entry {
     /// With a slash at its beginning.
     pub(super) path: String,
     pub(super) rev: String,
-    pub(super) bytes: Option<Bytes>,
+    pub(super) content: Option<Content>,
+}
+
+/// Bytes, and Dropbox's digest of them: taken once, and not each time it is shown.
+#[derive(Debug, Clone)]
+pub(super) struct Content {
+    pub(super) bytes: Bytes,
+    pub(super) hash: String,
+}
+
+impl Content {
+    pub(super) fn of(bytes: Bytes) -> Self {
+        Self { hash: content_hash(&bytes), bytes }
+    }
 }
 
 /// A list that is being read: of a folder, and from its end on of what changes there.
@@ -44,12 +57,15 @@ impl Tree {
     }
 
     pub(super) fn files(&self) -> impl Iterator<Item = (&Entry, &Bytes)> {
-        self.entries.values().filter_map(|entry| entry.bytes.as_ref().map(|bytes| (entry, bytes)))
+        self.entries.values().filter_map(|entry| entry.content.as_ref().map(|content| (entry, &content.bytes)))
     }
 
     pub(super) fn tamper(&mut self, with: &dyn Fn(&[u8]) -> Vec<u8>) {
-        for bytes in self.entries.values_mut().filter_map(|entry| entry.bytes.as_mut()) {
-            *bytes = with(bytes).into();
+        for entry in self.entries.values_mut() {
+            let Some(content) = &mut entry.content else { continue };
+            *content = Content::of(with(&content.bytes).into());
+            self.given += 1;
+            entry.rev = rev(self.given);
         }
     }
 
@@ -72,7 +88,7 @@ impl Tree {
     }
 
     /// Keeps a file or a folder, and makes the folders that its path goes through.
-    pub(super) fn keep(&mut self, path: &str, bytes: Option<Bytes>) -> &Entry {
+    pub(super) fn keep(&mut self, path: &str, content: Option<Content>) -> &Entry {
         let ends = path.char_indices().skip(1).filter(|(_, letter)| *letter == '/').map(|(end, _)| end);
         for above in ends.map(|end| &path[..end]).filter(|above| !above.is_empty()) {
             if self.at(above).is_none() {
@@ -82,7 +98,7 @@ impl Tree {
         // A file that is written over keeps its id.
         let id = self.at(path).map(|there| there.id.clone()).unwrap_or_else(|| self.next("id"));
         self.given += 1;
-        let entry = Entry { id, path: path.to_owned(), rev: format!("{:015x}", 0x015a_0000 + self.given), bytes };
+        let entry = Entry { id, path: path.to_owned(), rev: rev(self.given), content };
         self.log.push(path.to_owned());
         self.entries.entry(path.to_lowercase()).insert_entry(entry).into_mut()
     }
@@ -145,10 +161,10 @@ pub(super) fn shown(entry: &Entry) -> Value {
     let mut shown = json!({
         "name": entry.path.rsplit('/').next(), "id": entry.id, "path_lower": entry.path.to_lowercase(), "path_display": entry.path,
     });
-    let more = match &entry.bytes {
+    let more = match &entry.content {
         None => json!({".tag": "folder"}),
-        Some(bytes) => json!({
-            ".tag": "file", "rev": entry.rev, "size": bytes.len(), "is_downloadable": true, "content_hash": content_hash(bytes),
+        Some(content) => json!({
+            ".tag": "file", "rev": entry.rev, "size": content.bytes.len(), "is_downloadable": true, "content_hash": content.hash,
             "client_modified": "2026-01-02T03:04:05Z", "server_modified": "2026-01-02T03:04:05Z",
         }),
     };
@@ -156,8 +172,12 @@ pub(super) fn shown(entry: &Entry) -> Value {
     shown
 }
 
+fn rev(given: u64) -> String {
+    format!("{:015x}", 0x015a_0000 + given)
+}
+
 /// Dropbox's digest: of the digests of the blocks.
-pub(super) fn content_hash(bytes: &[u8]) -> String {
+fn content_hash(bytes: &[u8]) -> String {
     let blocks: Vec<u8> = bytes.chunks(4 << 20).flat_map(|block| Sha256::digest(block).to_vec()).collect();
     hex::encode(Sha256::digest(blocks))
 }

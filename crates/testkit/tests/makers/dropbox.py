@@ -61,6 +61,11 @@ error = refused(ApiError, lambda: box.files_upload(b"x", "/x", content_hash="0" 
 assert error.is_content_hash_mismatch(), error
 other = box.files_upload(b"new", path, mode=WriteMode.overwrite)
 assert other.id == stored.id and other.rev != stored.rev
+# A revision that is no more takes no other with it.
+error = refused(ApiError, lambda: box.files_delete_v2(path, parent_rev=stored.rev)).error
+assert error.get_path_write().get_conflict().is_file(), error
+assert box.files_delete_v2(path, parent_rev=other.rev).metadata.rev == other.rev
+box.files_upload(b"new", path)
 
 # A large one in a session, which says where it is when it is asked wrongly.
 large, piece = hashlib.sha256(b"seed").digest() * (9 << 15), 4 << 20

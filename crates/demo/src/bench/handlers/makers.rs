@@ -2,8 +2,8 @@
 //! into the same fake.
 //!
 //! rclone cannot be told another address for them. The clients are those that the fakes are held against in the tests (`testkit/tests/makers.rs`), in
-//! Python and Node: slow ones. So only their work is counted, not how long it takes to load them, and they look at nothing but the length of
-//! what they put.
+//! Python and Node: slow ones. So only their work is counted, not how long it takes to load them. Of what they put they look at the length, and at
+//! Dropbox's own digest too, which both sides compute there.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,10 @@ pub(super) fn start(name: &str, room: &Path) -> anyhow::Result<Option<Made>> {
         "google_drive" => {
             ("makers-python", "put.py", include_str!("makers/google_drive.py"), "Google's own client (Python)")
         }
-        "dropbox" => ("makers-python", "put.py", include_str!("makers/dropbox.py"), "Dropbox's own client (Python)"),
+        "dropbox" => {
+            let title = "Dropbox's own client (Python), with its content hash";
+            ("makers-python", "put.py", include_str!("makers/dropbox.py"), title)
+        }
         "onedrive" => ("makers-node", "put.js", include_str!("makers/onedrive.js"), "Microsoft's own client (Node)"),
         other => bail!("{other} is no drive"),
     };

@@ -1,5 +1,6 @@
 """Dropbox's own client puts the files of a folder there, several at once. Reads from stdin what is to go where; says how many seconds it took."""
 
+import hashlib
 import json
 import pathlib
 import sys
@@ -10,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import dropbox
 import requests
 from dropbox.files import WriteMode
+
+BLOCK = 4 << 20
 
 given = json.load(sys.stdin)
 own = threading.local()
@@ -32,11 +35,18 @@ def box():
     return own.box
 
 
+def content_hash(data):
+    """Dropbox's digest, as its documentation defines it."""
+    view = memoryview(data)
+    blocks = (view[at : at + BLOCK] for at in range(0, len(view), BLOCK))
+    return hashlib.sha256(b"".join(hashlib.sha256(block).digest() for block in blocks)).hexdigest()
+
+
 def put(path):
     data = path.read_bytes()
     # One request is good for 150 MB.
     stored = box().files_upload(data, f"/{given['to']}/{path.name}", mode=WriteMode.add)
-    assert stored.size == len(data), stored
+    assert (stored.size, stored.content_hash) == (len(data), content_hash(data)), stored
 
 
 sources = sorted(pathlib.Path(given["from"]).iterdir())
