@@ -43,6 +43,7 @@ pub mod schemas;
 pub mod sip_credential;
 pub mod storage;
 pub mod store_proxy;
+mod unbroken;
 pub mod upload;
 pub mod user;
 pub mod vmbox;
@@ -56,12 +57,12 @@ use routes::{Params, find};
 
 /// Answers a request.
 pub async fn answer(app: Arc<App>, request: Request) -> Response {
-    // A task of its own: a client that hangs up does not stop a change half-way.
     let head = request.method() == Method::HEAD;
-    let mut response = match tokio::spawn(serve(app, request)).await {
+    let is_short = unbroken::is_short(request.body());
+    let mut response = match unbroken::unbroken(is_short, serve(app, request)).await {
         Ok(response) => response,
-        Err(error) => {
-            tracing::error!(error = %error, "a request ended in a panic");
+        Err(panic) => {
+            tracing::error!(panic, "a request ended in a panic");
             Fault::unspecified().bare().into_response()
         }
     };

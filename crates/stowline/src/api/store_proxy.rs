@@ -24,6 +24,7 @@ use super::drain::Drained;
 use super::error::Fault;
 use super::plain;
 use super::proof::basic;
+use super::unbroken;
 use crate::app::store_proxy::{self, Place, Untyped};
 use crate::app::{App, Error, ingest_keys};
 
@@ -33,11 +34,11 @@ pub fn service(app: Arc<App>) -> Router {
 }
 
 async fn answer(State(app): State<Arc<App>>, ConnectInfo(peer): ConnectInfo<SocketAddr>, request: Request) -> Response {
-    // A task of its own: a switch that hangs up does not stop a change half-way.
-    match tokio::spawn(async move { serve(&app, peer.ip(), request).await }).await {
+    let is_short = unbroken::is_short(request.body());
+    match unbroken::unbroken(is_short, async move { serve(&app, peer.ip(), request).await }).await {
         Ok(Ok(response) | Err(response)) => response,
-        Err(error) => {
-            tracing::error!(error = %error, "a request to the store proxy ended in a panic");
+        Err(panic) => {
+            tracing::error!(panic, "a request to the store proxy ended in a panic");
             plain(StatusCode::INTERNAL_SERVER_ERROR, "internal fault\n")
         }
     }
