@@ -113,6 +113,10 @@ fn feed(hash: &mut Sha256, value: &Value) {
             hash.update((items.len() as u64).to_le_bytes());
             items.iter().for_each(|item| feed(hash, item));
         }
+        Value::String(text) => {
+            hash.update(b"t");
+            feed_text(hash, text);
+        }
         other => {
             hash.update(b"v");
             feed_text(hash, &other.to_string());

@@ -1,7 +1,9 @@
 //! A document, what is needed to write one, and its revision.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use plan::{Database, DocId};
 use serde_json::{Map, Value};
@@ -49,9 +51,33 @@ impl FromStr for Revision {
     }
 }
 
-/// A stored document.
+/// A stored document. Cheap to clone: the clones share its [`Contents`], and whoever changes one gets a copy of its own.
 #[derive(Debug, Clone)]
-pub struct Document {
+pub struct Document(Arc<Contents>);
+
+impl From<Contents> for Document {
+    fn from(contents: Contents) -> Self {
+        Self(Arc::new(contents))
+    }
+}
+
+impl Deref for Document {
+    type Target = Contents;
+
+    fn deref(&self) -> &Contents {
+        &self.0
+    }
+}
+
+impl DerefMut for Document {
+    fn deref_mut(&mut self) -> &mut Contents {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+/// What is known of a stored document.
+#[derive(Debug, Clone)]
+pub struct Contents {
     /// The database that holds it.
     pub database: Database,
     /// Its id, unique in its database.
@@ -66,15 +92,12 @@ pub struct Document {
     pub body: Map<String, Value>,
 }
 
-impl Document {
+impl Contents {
     /// The fields that the outside may see: top-level keys that begin neither with `_` nor with `pvt_`, and `id`.
     pub fn public(&self) -> Map<String, Value> {
-        let mut public: Map<String, Value> = self
-            .body
-            .iter()
-            .filter(|(key, _)| !key.starts_with('_') && !key.starts_with("pvt_"))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
+        let mut public = Map::with_capacity(self.body.len() + 1);
+        let told = self.body.iter().filter(|(key, _)| !key.starts_with('_') && !key.starts_with("pvt_"));
+        public.extend(told.map(|(key, value)| (key.clone(), value.clone())));
         public.insert("id".into(), Value::from(self.id.as_ref()));
         public
     }

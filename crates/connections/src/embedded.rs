@@ -133,7 +133,7 @@ impl Embedded {
         let (healthy, room) = (self.ledger.healthy(), self.recent.of(database));
         let ticket = match room.find(database, id) {
             // While the file is being made good nobody knows what it will hold.
-            Found::Kept(document) if healthy => return Ok(document.as_deref().cloned()),
+            Found::Kept(document) if healthy => return Ok(document),
             Found::Unknown(ticket) if healthy && keep => Some(ticket),
             _ => None,
         };
@@ -287,7 +287,7 @@ impl Embedded {
     pub async fn holder(&self, space: &'static str, key: &str) -> Result<Option<Document>, Error> {
         let healthy = self.ledger.healthy();
         let ticket = match self.recent.of_holders().find_holder(space, key) {
-            Found::Kept(document) if healthy => return Ok(document.as_deref().cloned()),
+            Found::Kept(document) if healthy => return Ok(document),
             Found::Unknown(ticket) if healthy => Some(ticket),
             _ => None,
         };

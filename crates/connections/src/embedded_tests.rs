@@ -32,7 +32,7 @@ async fn a_document_is_created_once_and_replaced_at_its_revision_only() {
     let stale = store.replace(&database(), &id("a"), &first.revision, draft(json!({"n": 4}))).await.unwrap_err();
     assert_eq!(stale.kind(), ErrorKind::Conflict);
     let stored = store.get(&database(), &id("a")).await.unwrap().unwrap();
-    assert_eq!((stored.revision, stored.body["n"].clone()), (second.revision, json!(3)));
+    assert_eq!((&stored.revision, &stored.body["n"]), (&second.revision, &json!(3)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -172,7 +172,7 @@ async fn what_was_answered_is_there_after_reopening() {
     drop(store);
     let store = Embedded::open(&folder.path().join("documents.db")).unwrap();
     let stored = store.get(&database(), &id("a")).await.unwrap().unwrap();
-    assert_eq!((stored.revision, stored.body), (written.revision, written.body));
+    assert_eq!((&stored.revision, &stored.body), (&written.revision, &written.body));
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ mod error;
 mod list;
 mod recent;
 
-pub use document::{Claim, Document, Draft, Revision};
+pub use document::{Claim, Contents, Document, Draft, Revision};
 pub use embedded::{Change, Embedded, Known, Stored};
 pub use error::{Error, ErrorKind};
 pub use list::{Cursor, Order, Page, Query, Tally};

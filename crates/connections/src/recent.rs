@@ -87,7 +87,7 @@ type Shelf = HashMap<Database, HashMap<DocId, Kept>>;
 #[derive(Debug, Clone)]
 struct Kept {
     /// None is known not to be there.
-    document: Option<Arc<Document>>,
+    document: Option<Document>,
     weight: usize,
     /// Keys by which it was found.
     keys: Vec<Key>,
@@ -97,7 +97,7 @@ struct Kept {
 #[derive(Debug)]
 pub(crate) enum Found {
     /// The document, as it is; none is known not to be there.
-    Kept(Option<Arc<Document>>),
+    Kept(Option<Document>),
     /// It has to be read; what is read may be kept with this.
     Unknown(Ticket),
 }
@@ -160,14 +160,14 @@ impl Recent {
         keys.push(key.clone());
         shelves.holders.insert(key, (document.database.clone(), document.id.clone()));
         let (database, id) = (document.database.clone(), document.id.clone());
-        shelves.put(database, id, Kept { document: Some(Arc::new(document)), weight, keys });
+        shelves.put(database, id, Kept { document: Some(document), weight, keys });
     }
 
     /// Keeps a document of so many bytes of JSON that was read with this ticket, or that there is none.
     pub(crate) fn keep(&self, ticket: Ticket, database: &Database, id: &DocId, found: Option<(Document, usize)>) {
         let mut shelves = self.shelves();
         let absence = (None, ABSENCE + id.as_ref().len());
-        let (document, weight) = found.map_or(absence, |(document, weight)| (Some(Arc::new(document)), weight));
+        let (document, weight) = found.map_or(absence, |(document, weight)| (Some(document), weight));
         if shelves.changes == ticket.0 && weight <= shelves.half / 4 {
             shelves.put(database.clone(), id.clone(), Kept { document, weight, keys: Vec::new() });
         }
@@ -236,18 +236,23 @@ fn take(shelf: &mut Shelf, database: &Database, id: &DocId) -> Option<Kept> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Revision;
+    use crate::{Contents, Revision};
     use serde_json::Map;
 
     fn document(id: &str) -> Document {
-        Document {
+        let contents = Contents {
             database: Database::parse("system_data").unwrap(),
             id: DocId::parse(id).unwrap(),
             revision: Revision::next(None, "{}"),
             doc_type: "thing".into(),
             deleted: false,
             body: Map::new(),
-        }
+        };
+        contents.into()
+    }
+
+    fn of_month(document: &Document, month: &Database) -> Document {
+        Contents { database: month.clone(), ..Contents::clone(document) }.into()
     }
 
     fn ticket(recent: &Recent, of: &Document) -> Ticket {
@@ -301,7 +306,7 @@ mod tests {
         recent.keep_holder(before, "space", "c", one.clone(), 10);
         assert!(found("c").is_err(), "this snapshot is older than the write");
         let month = Database::parse("account/aa/bb/00000000000000000000000000cc-202611").unwrap();
-        recent.keep_holder(found("m").unwrap_err(), "space", "m", Document { database: month, ..one.clone() }, 10);
+        recent.keep_holder(found("m").unwrap_err(), "space", "m", of_month(&one, &month), 10);
         assert!(found("m").is_err());
         for number in 0..KEYS {
             recent.keep_holder(found("x").unwrap_err(), "space", &number.to_string(), one.clone(), 10);
@@ -363,7 +368,7 @@ mod tests {
     fn months_have_a_room_of_their_own() {
         let rooms = Rooms::new();
         let month = Database::parse("account/aa/bb/00000000000000000000000000cc-202611").unwrap();
-        let (one, said) = (document("one"), Document { database: month.clone(), ..document("said") });
+        let (one, said) = (document("one"), of_month(&document("said"), &month));
         assert!(Arc::ptr_eq(rooms.of(&month), &rooms.months) && Arc::ptr_eq(rooms.of(&one.database), &rooms.rest));
         assert!(rooms.keeps(&one.database) && !rooms.keeps(&month));
         let keep = |of: &Document, weight| {
@@ -372,10 +377,7 @@ mod tests {
         };
         keep(&one, 10);
         for number in 0..20 {
-            keep(
-                &Document { id: DocId::parse(&format!("other{number}")).unwrap(), ..said.clone() },
-                HALF_OF_MONTHS / 4,
-            );
+            keep(&of_month(&document(&format!("other{number}")), &month), HALF_OF_MONTHS / 4);
         }
         keep(&said, HALF_OF_MONTHS / 4 + 1);
         assert!(has(&rooms.rest, &one) && !has(&rooms.months, &said));

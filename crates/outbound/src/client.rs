@@ -210,13 +210,20 @@ fn outgoing(http: &reqwest::Client, request: Request, progress: &Arc<Progress>) 
     if length > 0 || method == Method::PUT || method == Method::POST {
         headers.insert(header::CONTENT_LENGTH, length.into());
     }
-    // A user and password in the URL become a header here; headers of ours then take precedence.
-    let builder = http.request(method, url).headers(headers);
+    let mut outgoing = if url.username().is_empty() && url.password().is_none() {
+        let mut plain = reqwest::Request::new(method, url);
+        *plain.headers_mut() = headers;
+        plain
+    } else {
+        // A user and password in the URL become a header here; headers of ours then take precedence.
+        http.request(method, url).headers(headers).build()?
+    };
     let stream = match body {
-        Body::Empty => return builder.build(),
+        Body::Empty => return Ok(outgoing),
         Body::Bytes(bytes) if bytes.len() <= PIECE => {
             progress.moved(length);
-            return builder.body(bytes).build();
+            *outgoing.body_mut() = Some(bytes.into());
+            return Ok(outgoing);
         }
         Body::Bytes(bytes) => stream::iter(pieces(bytes)).map(Ok).boxed(),
         Body::Stream { stream, .. } => stream,
@@ -225,7 +232,8 @@ fn outgoing(http: &reqwest::Client, request: Request, progress: &Arc<Progress>) 
     let watched = stream
         .inspect_ok(move |piece| progress.moved(piece.len() as u64))
         .map_err(|error| Error::caused(ErrorKind::Body, "request body", error));
-    builder.body(reqwest::Body::wrap_stream(watched)).build()
+    *outgoing.body_mut() = Some(reqwest::Body::wrap_stream(watched));
+    Ok(outgoing)
 }
 
 fn pieces(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {

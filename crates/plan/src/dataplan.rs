@@ -191,8 +191,8 @@ impl Dataplan {
 
     /// The handler `id`, settings and all, and the level whose it is.
     #[must_use]
-    pub fn handler(&self, id: &HandlerId) -> Option<(&HandlerConfig, Level)> {
-        self.layers().iter().find_map(|layer| Some((&**layer.document.attachments.get(id)?, layer.level)))
+    pub fn handler(&self, id: &HandlerId) -> Option<(&Arc<HandlerConfig>, Level)> {
+        self.layers().iter().find_map(|layer| Some((layer.document.attachments.get(id)?, layer.level)))
     }
 
     /// The connection `id`, settings and all, and the level whose it is. `local` belongs to the built-in level.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -49,9 +50,9 @@ impl ConnectionConfig {
 #[derive(Clone, Default, PartialEq)]
 pub struct StorageDocument {
     /// Destinations for bytes. Boxed, because a map has room for eleven where most have one.
-    pub attachments: BTreeMap<HandlerId, Box<HandlerConfig>>,
+    pub attachments: BTreeMap<HandlerId, Arc<HandlerConfig>>,
     /// Places for documents.
-    pub connections: BTreeMap<ConnectionId, Box<ConnectionConfig>>,
+    pub connections: BTreeMap<ConnectionId, Arc<ConnectionConfig>>,
     /// What goes where, as it was written; [`Dataplan`](crate::Dataplan) reads it.
     pub plan: Sections,
     /// The stored plan that is laid beneath this document.
@@ -209,7 +210,7 @@ fn entries<Id: Ord, Config>(
     violations: &mut Violations,
     id: fn(&str) -> Result<Id, crate::BadId>,
     config: fn(Entry<'_>, &mut Violations) -> Option<Config>,
-) -> BTreeMap<Id, Box<Config>> {
+) -> BTreeMap<Id, Arc<Config>> {
     let Value::Object(fields) = value else {
         wrong_type(section, "object", violations);
         return BTreeMap::new();
@@ -223,7 +224,7 @@ fn entries<Id: Ord, Config>(
         };
         match id(key) {
             Err(bad) => violations.push(&path, "invalid", bad.to_string(), []),
-            Ok(id) => parsed.extend(config((&path, fields), violations).map(|config| (id, Box::new(config)))),
+            Ok(id) => parsed.extend(config((&path, fields), violations).map(|config| (id, Arc::new(config)))),
         }
     }
     parsed

@@ -221,7 +221,7 @@ proptest! {
         let merged = StorageDocument::from_json(&merged).unwrap();
         prop_assert_eq!(plan.handlers().count(), merged.attachments.len());
         for (id, config) in &merged.attachments {
-            prop_assert_eq!(plan.handler(id).map(|(config, _)| config), Some(&**config));
+            prop_assert_eq!(plan.handler(id).map(|(config, _)| config), Some(config));
         }
         for (id, config) in &merged.connections {
             prop_assert_eq!(plan.connection(id).map(|(config, _)| config), Some(&**config));

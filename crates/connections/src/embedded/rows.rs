@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
 use super::Change;
-use crate::{Claim, Cursor, Document, Draft, Error, ErrorKind, Order, Page, Query, Revision};
+use crate::{Claim, Contents, Cursor, Document, Draft, Error, ErrorKind, Order, Page, Query, Revision};
 
 pub(super) fn print(body: &Map<String, Value>) -> String {
     // Keys are texts: it cannot fail.
@@ -63,7 +63,7 @@ impl Raw {
     pub(super) fn document(self, database: &Database) -> Result<(Cursor, Document), Error> {
         let corrupt = |id: &str| Error::new(ErrorKind::Corrupt, id);
         let cursor = Cursor { at: self.at, id: self.id.clone() };
-        let document = Document {
+        let document = Contents {
             database: database.clone(),
             revision: self.revision.parse().map_err(|()| corrupt(&self.id))?,
             body: serde_json::from_str(&self.body)
@@ -72,7 +72,7 @@ impl Raw {
             doc_type: self.doc_type,
             deleted: self.deleted,
         };
-        Ok((cursor, document))
+        Ok((cursor, document.into()))
     }
 }
 
@@ -158,14 +158,15 @@ pub(super) fn store(
             draft.deleted,
             text
         ])?;
-    Ok(Document {
+    let document = Contents {
         database: database.clone(),
         id: id.clone(),
         revision,
         doc_type: draft.doc_type,
         deleted: draft.deleted,
         body: draft.body,
-    })
+    };
+    Ok(document.into())
 }
 
 pub(super) fn update(

@@ -58,7 +58,7 @@ pub async fn download(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
         media_types::extension_in(name.as_ref()).map(|extension| format!(".{extension}")).unwrap_or_default();
     let disposition = format!("{kind}; filename=fax_document_{at}{extension}");
     let range = super::download::range(&call, &pages.generation);
-    let answer = fetch::answer(&app, &account.id, &fax.document, &name, range, &disposition).await?;
+    let answer = fetch::answer(&app, &account.id, &fax.document, (&name, pages), range, &disposition).await?;
     Ok(Reply::Raw(super::download::answer(answer, disposition)))
 }
 

@@ -51,7 +51,7 @@ pub async fn read(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
     let mut offered = vec![("application/json", Form::Document), ("application/x-json", Form::Document)];
     offered.extend(names.iter().map(|name| (name.as_str(), Form::Audio)));
     match (accept::best(&call, &offered), audio) {
-        (Some(Form::Audio), Some((name, audio))) => download(&app, &call, &recording, &name, &audio).await,
+        (Some(Form::Audio), Some((name, audio))) => download(&app, &call, &recording, &name, audio).await,
         (Some(_), _) => {
             let revision = recording.document.revision.to_string();
             if call.has(&revision) {
@@ -68,15 +68,16 @@ async fn download(
     call: &Call,
     recording: &Recording,
     name: &AttachmentName,
-    audio: &Attachment,
+    audio: Attachment,
 ) -> Result<Reply, Fault> {
     if call.has(&audio.generation) {
-        return Ok(Reply::NotModified(audio.generation.clone()));
+        return Ok(Reply::NotModified(audio.generation));
     }
     let kind = if call.is_true("inline") == Some(true) { "inline" } else { "attachment" };
     let disposition = file_names::disposition(kind, name.as_ref());
     let range = download::range(call, &audio.generation);
-    let answer = fetch::answer(app, &call.account()?.id, &recording.document, name, range, &disposition).await?;
+    let answer =
+        fetch::answer(app, &call.account()?.id, &recording.document, (name, audio), range, &disposition).await?;
     Ok(Reply::Raw(download::answer(answer, disposition)))
 }
 

@@ -101,17 +101,17 @@ pub enum Area {
 }
 
 /// The attachments of a document by name.
-pub fn attachments_of(document: &Document) -> Vec<(AttachmentName, Attachment)> {
+pub fn attachments_of(document: &Document) -> impl Iterator<Item = (AttachmentName, Attachment)> {
     let stored = document.body.get(ATTACHMENTS).and_then(Value::as_object);
     let read = |(name, value): (&String, &Value)| {
-        Some((AttachmentName::parse(name).ok()?, serde_json::from_value(value.clone()).ok()?))
+        Some((AttachmentName::parse(name).ok()?, Attachment::deserialize(value).ok()?))
     };
-    stored.into_iter().flatten().filter_map(read).collect()
+    stored.into_iter().flatten().filter_map(read)
 }
 
 /// One attachment of a document.
 pub fn attachment_of(document: &Document, name: &AttachmentName) -> Option<Attachment> {
-    serde_json::from_value(document.body.get(ATTACHMENTS)?.get(name.as_ref())?.clone()).ok()
+    Attachment::deserialize(document.body.get(ATTACHMENTS)?.get(name.as_ref())?).ok()
 }
 
 /// The body of a document that says this of an attachment which it has.

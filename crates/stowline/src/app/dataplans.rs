@@ -166,7 +166,7 @@ fn typed(stored: storage_documents::Stored) -> Result<Arc<StorageDocument>, Erro
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The entry, with its settings open.
-    pub entry: HandlerConfig,
+    pub entry: Arc<HandlerConfig>,
     /// Whose it is.
     pub owner: Owner,
 }
@@ -203,7 +203,7 @@ pub async fn settings(
     // Hidden by a higher level that took the id later, and still what the bytes were sent by.
     let hidden = plan.layers().iter().rev().find_map(|layer| {
         let entry = layer.document.attachments.get(id).filter(|entry| fits(entry));
-        entry.map(|entry| (HandlerConfig::clone(entry), layer.level))
+        entry.map(|entry| (entry.clone(), layer.level))
     });
     if let Some((entry, level)) = hidden {
         let owner = owner_at(app, account, owner, &plan, level, &entry).await?;
@@ -225,7 +225,7 @@ pub async fn settings(
     for scope in scopes {
         let (retired, linked) = retirement::retired(app, &scope, id).await?;
         if let Some(entry) = retired.into_iter().find(fits) {
-            return Ok(Some(Settings { entry, owner: Owner::of(&scope) }));
+            return Ok(Some(Settings { entry: entry.into(), owner: Owner::of(&scope) }));
         }
         plans.extend(linked);
     }
@@ -282,11 +282,11 @@ async fn of_plans(
         if let Some(entry) =
             document.and_then(|document| document.attachments.get(id).filter(|entry| fits(entry)).cloned())
         {
-            return Ok(Some(Settings { entry: *entry, owner: Owner::of(&scope) }));
+            return Ok(Some(Settings { entry, owner: Owner::of(&scope) }));
         }
         let (retired, _) = retirement::retired(app, &scope, id).await?;
         if let Some(entry) = retired.into_iter().find(&fits) {
-            return Ok(Some(Settings { entry, owner: Owner::of(&scope) }));
+            return Ok(Some(Settings { entry: entry.into(), owner: Owner::of(&scope) }));
         }
     }
     Ok(None)

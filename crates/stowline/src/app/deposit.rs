@@ -307,7 +307,7 @@ impl Deposit {
                     if document.deleted {
                         return Ok(Change::Leave);
                     }
-                    let _ = seen.set(attachments_of(document));
+                    let _ = seen.set(attachments_of(document).collect::<Vec<_>>());
                     let mut body = merged(document.body.clone(), fields);
                     body.insert(ATTACHMENTS.into(), attachments);
                     Ok(Change::Write(body))

@@ -65,7 +65,7 @@ impl Fax {
 
     /// Its pages, when it has any.
     pub fn pages(&self) -> Option<(AttachmentName, Attachment)> {
-        attachments_of(&self.document).into_iter().next()
+        attachments_of(&self.document).next()
     }
 }
 

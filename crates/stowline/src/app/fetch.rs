@@ -62,8 +62,8 @@ pub async fn fetch(
     }
 }
 
-/// The same for a reader who may be sent to where the bytes are: only when they lie nowhere else, and the handler's settings say so.
-/// `disposition` is the `Content-Disposition` that the reader is to see.
+/// The same for a reader who may be sent to where the bytes are: only when they lie nowhere else, and the handler's settings say so. The attachment is
+/// what the document says of it; `disposition` is the `Content-Disposition` that the reader is to see.
 ///
 /// # Errors
 /// As [`fetch`].
@@ -71,13 +71,13 @@ pub async fn answer(
     app: &App,
     account: &AccountId,
     document: &Document,
-    name: &AttachmentName,
+    (name, attachment): (&AttachmentName, Attachment),
     range: Option<ByteRange>,
     disposition: &str,
 ) -> Result<Answer, Error> {
-    let mut latest = Latest::of(document);
+    let (mut latest, mut known) = (Latest::of(document), Some(attachment));
     loop {
-        let attachment = latest.attachment(name)?;
+        let attachment = known.take().map_or_else(|| latest.attachment(name), Ok)?;
         match send_or_serve(app, account, &latest.document, attachment, range, disposition).await {
             Err(error) => latest.again(app, error).await?,
             answer => return answer,

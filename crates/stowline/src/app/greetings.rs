@@ -27,7 +27,7 @@ const TYPE: &str = "vmbox";
 
 /// The greeting of a box, when it has one.
 pub fn of(mailbox: &Mailbox) -> Option<(AttachmentName, Attachment)> {
-    attachments_of(&mailbox.document).into_iter().next()
+    attachments_of(&mailbox.document).next()
 }
 
 /// Gives a box a greeting, in place of the one that it had.

@@ -88,6 +88,7 @@ pub async fn of(app: &App, account: &AccountId) -> Result<Vec<Value>, Error> {
     let mut rows = Vec::new();
     for id in ids {
         let entry = HandlerId::parse(&id).ok().and_then(|id| plan.handler(&id));
+        let entry = entry.map(|(entry, level)| (&**entry, level));
         let consent = match entry {
             Some((entry, level)) => consent(app, account, &plan, entry, level).await?,
             None => None,

@@ -47,7 +47,10 @@ pub async fn document(
     if document.attachments.values().any(|entry| asks(entry)) {
         let issued = of(app, scope).await?;
         let own = Arc::make_mut(&mut document);
-        own.attachments.values_mut().for_each(|entry| issued.give(&entry.handler, &mut entry.settings));
+        own.attachments.values_mut().for_each(|entry| {
+            let entry = Arc::make_mut(entry);
+            issued.give(&entry.handler, &mut entry.settings);
+        });
     }
     Ok(document)
 }

@@ -69,7 +69,7 @@ impl Message {
 
     /// Its audio, when it has any.
     pub fn audio(&self) -> Option<(AttachmentName, Attachment)> {
-        attachments_of(&self.document).into_iter().next()
+        attachments_of(&self.document).next()
     }
 
     /// True when it is too old to be shown as anything but deleted.

@@ -62,7 +62,7 @@ impl Recording {
 
     /// Its audio, when it has any.
     pub fn audio(&self) -> Option<(AttachmentName, Attachment)> {
-        attachments_of(&self.document).into_iter().next()
+        attachments_of(&self.document).next()
     }
 
     /// What clients see of it: its public fields, and as what its audio can be had.

@@ -113,7 +113,7 @@ async fn purge_now(app: &Arc<App>, account: &Account, owner: Option<&str>, docum
         return Ok(false);
     }
     let everywhere = goes_everywhere(app, account, owner, document).await?;
-    let mut places = attachments_of(document).into_iter().map(|(_, attachment)| attachment.place);
+    let mut places = attachments_of(document).map(|(_, attachment)| attachment.place);
     if !everywhere && places.any(|place| matches!(place, Place::Pending { .. })) {
         return Ok(false);
     }

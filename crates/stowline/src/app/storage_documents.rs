@@ -6,6 +6,8 @@
 //! Settings are sealed at rest. An entry that leaves the document, or whose destination changes, is *retired* (`retirement`): hidden, and still
 //! there for the jobs and receipts that name it.
 
+use std::sync::Arc;
+
 use plan::{AccountId, Database, HandlerConfig, HandlerId, PlanId, StorageDocument, merge};
 use serde_json::{Map, Value, json};
 
@@ -125,8 +127,9 @@ fn opened(app: &App, scope: &Scope, document: Document) -> Result<Stored, Error>
     let mut public = document.public();
     public.insert("id".into(), scope.id().into());
     secrets::open(&app.keys, document.id.as_ref(), &mut public)?;
-    let private = document.body.into_iter().filter(|(key, _)| key.starts_with("pvt_")).collect();
-    Ok(Stored { public, revision: document.revision, private })
+    let private = document.body.iter().filter(|(key, _)| key.starts_with("pvt_"));
+    let private = private.map(|(key, value)| (key.clone(), value.clone())).collect();
+    Ok(Stored { public, revision: document.revision.clone(), private })
 }
 
 /// What the system says while nobody has said anything in its name.
@@ -220,7 +223,7 @@ pub async fn remove(app: &App, scope: &Scope, wish: &Wish) -> Result<Stored, Err
 pub async fn forget_account(app: &App, account: &AccountId) -> Result<(), Error> {
     for doc_type in [TYPE, PLAN, retirement::TYPE] {
         let query = Query { parent: Some(account.to_string()), ..Query::new(system_data(), doc_type) };
-        let all = pages::gather(app, vec![query], &Ask::default(), |document| Some(document.id)).await?;
+        let all = pages::gather(app, vec![query], &Ask::default(), |document| Some(document.id.clone())).await?;
         for id in all.rows {
             discard(app, &id).await?;
         }
@@ -331,5 +334,5 @@ pub(super) fn entries(document: &Map<String, Value>) -> impl Iterator<Item = (&S
 pub(super) fn configured(id: &str, entry: &Value) -> Option<(HandlerId, HandlerConfig)> {
     let alone = json!({ "attachments": { id: entry } });
     let (id, entry) = StorageDocument::from_json(&alone).ok()?.attachments.into_iter().next()?;
-    Some((id, *entry))
+    Some((id, Arc::unwrap_or_clone(entry)))
 }

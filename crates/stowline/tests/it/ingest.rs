@@ -62,7 +62,7 @@ async fn document(inside: &Inside, id: &str) -> Document {
 /// The public fields of a document, and its attachment: type and bytes.
 async fn shown(inside: &Inside, id: &str) -> (Value, String, Vec<u8>) {
     let document = document(inside, id).await;
-    let (name, attachment) = attachments_of(&document).into_iter().next().unwrap();
+    let (name, attachment) = attachments_of(&document).next().unwrap();
     let served = fetch::fetch(inside.app(), &inside.account.id, &document, &name, None).await.unwrap();
     let bytes = served.stream.try_fold(Vec::new(), async |mut all, chunk| {
         all.extend_from_slice(&chunk);

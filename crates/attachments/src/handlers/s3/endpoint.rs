@@ -4,6 +4,7 @@
 //! path; a bucket whose name is no DNS label, and a server that is named by its address, take the path.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::OnceLock;
 
 use percent_encoding::utf8_percent_encode;
 use serde_json::{Map, Value};
@@ -33,13 +34,15 @@ pub(super) struct Endpoint {
     vhost: bool,
     region: Option<String>,
     has_regions: bool,
+    /// The first region that was asked for, and the server's URL there.
+    first: OnceLock<(String, Url)>,
 }
 
 impl Endpoint {
     pub(super) fn read(settings: &Map<String, Value>) -> Result<Self, Error> {
         let endpoint = Self::said(settings)?;
         // Whatever is wrong with host and port shows here and not at the first upload.
-        endpoint.url(DEFAULT_REGION, None, None)?;
+        endpoint.server(DEFAULT_REGION)?;
         Ok(endpoint)
     }
 
@@ -81,7 +84,7 @@ impl Endpoint {
         let vhost = asked && is_label(&bucket) && server.has_subdomains();
         let region = said.map(str::to_owned).or_else(|| server.region());
         let has_regions = server == Server::Amazon;
-        Ok(Self { scheme, server, port, bucket, vhost, region, has_regions })
+        Ok(Self { scheme, server, port, bucket, vhost, region, has_regions, first: OnceLock::new() })
     }
 
     /// The region that the settings tell, by name or by host.
@@ -112,6 +115,34 @@ impl Endpoint {
 
     /// The URL of the bucket, or of an object in it. The key is encoded here, a percent sign in it too.
     pub(super) fn url(&self, region: &str, key: Option<&str>, query: Option<&str>) -> Result<Url, Error> {
+        let mut url = match self.first.get() {
+            Some((known, server)) if known == region => server.clone(),
+            _ => {
+                let server = self.server(region)?;
+                // Who was first stays.
+                let _ = self.first.set((region.to_owned(), server.clone()));
+                server
+            }
+        };
+        let mut path = String::new();
+        if !self.vhost {
+            path.push('/');
+            path.extend(utf8_percent_encode(&self.bucket, PART));
+        }
+        for part in key.iter().flat_map(|key| key.split('/')) {
+            path.push('/');
+            path.extend(utf8_percent_encode(part, PART));
+        }
+        url.set_path(&path);
+        if url.path().trim_start_matches('/') != path.trim_start_matches('/') {
+            return Err(Error::new(Operation::Locate, ErrorKind::Invalid, "the key does not survive in a URL"));
+        }
+        url.set_query(query);
+        Ok(url)
+    }
+
+    /// The URL of the server, for this bucket.
+    fn server(&self, region: &str) -> Result<Url, Error> {
         let mut text = format!("{}://", self.scheme);
         if self.vhost {
             text.push_str(&self.bucket);
@@ -127,22 +158,7 @@ impl Endpoint {
         if let Some(port) = self.port {
             text.push_str(&format!(":{port}"));
         }
-        let mut path = String::new();
-        if !self.vhost {
-            path.push('/');
-            path.extend(utf8_percent_encode(&self.bucket, PART));
-        }
-        for part in key.iter().flat_map(|key| key.split('/')) {
-            path.push('/');
-            path.extend(utf8_percent_encode(part, PART));
-        }
-        text.push_str(&path);
-        let mut url = Url::parse(&text).map_err(|_| wrong("host or port", "makes no URL"))?;
-        if url.path().trim_start_matches('/') != path.trim_start_matches('/') {
-            return Err(Error::new(Operation::Locate, ErrorKind::Invalid, "the key does not survive in a URL"));
-        }
-        url.set_query(query);
-        Ok(url)
+        Url::parse(&text).map_err(|_| wrong("host or port", "makes no URL"))
     }
 }
 

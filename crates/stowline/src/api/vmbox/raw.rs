@@ -29,7 +29,7 @@ pub async fn download(app: Arc<App>, call: Call) -> Result<Reply, Fault> {
         let disposition =
             format!("attachment; filename={}", file_name(&message, mailbox.timezone(account), name.as_ref()));
         let range = download::range(&call, &audio.generation);
-        match fetch::answer(&app, &account.id, &message.document, &name, range, &disposition).await {
+        match fetch::answer(&app, &account.id, &message.document, (&name, audio), range, &disposition).await {
             // It was replaced just now, by audio that has another name.
             Err(Error::NotFound(_)) if missed.as_ref() != Some(&name) => missed = Some(name),
             answer => return Ok(Reply::Raw(download::answer(answer?, disposition))),

@@ -215,9 +215,7 @@ async fn each(app: &Arc<App>, account: &Account, mailbox: &Mailbox, ids: Vec<Str
 /// [`Error::Conflict`]: the message stays, beside its copy.
 pub(super) async fn delete_copied(app: &Arc<App>, account: &Account, message: &Message) -> Result<(), Error> {
     let copied = message.audio().map(|(_, audio)| audio.generation);
-    let same = move |document: &Document| {
-        attachments_of(document).into_iter().next().map(|(_, audio)| audio.generation) == copied
-    };
+    let same = move |document: &Document| attachments_of(document).next().map(|(_, audio)| audio.generation) == copied;
     let document = delete(app, account, message, same).await?;
     if document.deleted { Ok(()) } else { Err(Error::Conflict) }
 }

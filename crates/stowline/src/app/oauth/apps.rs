@@ -16,7 +16,7 @@ use crate::app::{App, Error, accounts, forms};
 use crate::config::OAuth;
 use crate::seal::Keys;
 use crate::{id, time};
-use connections::{Document, Draft, Query};
+use connections::{Contents, Document, Draft, Query};
 
 pub(super) const TYPE: &str = "oauth_app";
 const SECRET: &str = "pvt_client_secret";
@@ -171,7 +171,7 @@ pub async fn patch(app: &App, found: &Application, patch: Value) -> Result<Appli
     }
     body.extend(kept);
     sealed(&app.keys, &found.id, &mut body)?;
-    let Document { database, id, revision, .. } = &found.document;
+    let Contents { database, id, revision, .. } = &*found.document;
     let at = body.get("pvt_created").and_then(Value::as_i64).unwrap_or_default();
     let draft = Draft { doc_type: TYPE.into(), parent: Some(found.owner.shelf()), at, body, ..Draft::default() };
     let document = app.documents.replace(database, id, revision, draft).await?;

@@ -48,7 +48,7 @@ impl Inside {
         let receipt: Receipt = serde_json::from_value(receipt).unwrap();
         assert_eq!(receipt.assurance, Assurance::Checksum);
         let change = move |document: &Document| {
-            let (name, mut audio) = attachments_of(document).remove(0);
+            let (name, mut audio) = attachments_of(document).next().unwrap();
             let Place::Local { file } = audio.place else { return Ok(Change::Leave) };
             let handler_id = plan::HandlerId::parse("h").unwrap();
             audio.place =
@@ -103,8 +103,9 @@ async fn a_file_stays_with_its_document_and_goes_once_it_was_let_go() {
         assert_eq!((inside.files(1).await, inside.document().await.deleted), (1, false), "stub {stub}");
         inside.crash(false, true).await;
         assert_eq!((inside.files(0).await, inside.document().await.deleted), (0, true), "stub {stub}");
-        let left = attachment::attachments_of(&inside.document().await);
-        assert_eq!(left.len(), usize::from(stub), "where a copy lies is still known");
+        let document = inside.document().await;
+        let left = attachment::attachments_of(&document);
+        assert_eq!(left.count(), usize::from(stub), "where a copy lies is still known");
         inside.server.stop().await;
     }
 }
@@ -117,7 +118,7 @@ async fn an_object_is_removed_only_once_its_document_let_it_go() {
     assert_eq!((inside.jobs().await, inside.document().await.deleted), (0, false), "nothing is to be done");
     inside.crash(true, true).await;
     assert_eq!((inside.jobs().await, inside.document().await.deleted), (1, true), "the object is to be removed");
-    assert_eq!(attachment::attachments_of(&inside.document().await).len(), 0);
+    assert_eq!(attachment::attachments_of(&inside.document().await).count(), 0);
     inside.server.stop().await;
 }
 

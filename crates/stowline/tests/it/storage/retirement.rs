@@ -119,7 +119,7 @@ async fn fault_22_what_went_by_a_plan_is_read_after_the_account_left_it() {
 async fn sealed_in(levels: &Levels, id: &str) -> Vec<String> {
     let (database, id) = (Database::Named("system_data".into()), DocId::parse(id).unwrap());
     let document = levels.app().documents.get(&database, &id).await.unwrap().unwrap();
-    let text = Value::Object(document.body).to_string();
+    let text = Value::Object(document.body.clone()).to_string();
     // From the end of a sealed text, which is the cipher's own: its beginning names the key.
     let sealed = text.split("\"$sealed\":\"").skip(1).map(|rest| rest.split('"').next().unwrap());
     sealed.map(|text| text[text.len() - 40..].to_owned()).collect()
