@@ -48,6 +48,7 @@ mod program;
 mod s3_server;
 mod served;
 mod servers;
+mod small_disk;
 mod wire;
 
 pub use amazon_server::AmazonServer;
@@ -69,6 +70,7 @@ pub use onedrive::OneDrive;
 pub use program::{Program, ProgramBuilder, find_binary};
 pub use s3_server::{S3Builder, S3Server};
 pub use servers::{FtpServer, SshServer, WebdavServer};
+pub use small_disk::SmallDisk;
 pub use wire::{Faults, Seen};
 
 /// Five seconds of real speech: 8 kHz, 16 bit, mono WAV, 83,644 bytes. How it was made stands in `assets/README.md`.

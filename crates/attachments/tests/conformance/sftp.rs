@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::fixture::filesystem::files;
 use crate::fixture::sftp::Sftp;
-use crate::fixture::{ACCOUNT, Fixture, audio, key, noise, open, open_with, place, pool, read};
+use crate::fixture::{ACCOUNT, Fixture, Trouble, audio, key, noise, open, open_with, place, pool, read};
 
 async fn put(fixture: &Sftp, settings: &Map<String, Value>, bytes: &Bytes) -> Result<Receipt, attachments::Error> {
     let place = place("sftp", settings, "d1", "a/b.wav");
@@ -81,6 +81,20 @@ async fn one_connection_serves_all_and_is_made_again_when_it_is_lost() {
     ssh.line.reset();
     assert_eq!(read(handler.fetch(&receipt, None, &Value::Null).await.unwrap()).await.unwrap(), noise(1000));
     assert_eq!(ssh.line.opened(), 2);
+}
+
+#[tokio::test]
+async fn bytes_that_the_server_changed_are_found_where_they_are_read_back() {
+    let Some(ssh) = Sftp::start() else { return };
+    assert!(ssh.inflict(Trouble::Changed));
+    let mut settings = ssh.settings();
+    settings.insert("read_back".into(), true.into());
+    let error = put(&ssh, &settings, &noise(5_000)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Mismatch);
+    assert!(ssh.objects().is_empty(), "nor is it in anybody's way");
+    ssh.relieve();
+    assert_eq!(put(&ssh, &settings, &noise(5_000)).await.unwrap().assurance, Assurance::ReadBack);
+    assert!(ssh.objects() == [noise(5_000)]);
 }
 
 #[tokio::test]

@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use attachments::{Advice, Assurance, ErrorKind, Handler, Pool, Receipt};
 use serde_json::Value;
+use testkit::SmallDisk;
 
 use crate::fixture::{Fixture, Trouble, all, audio, client, key, noise, open, place, read, ways};
 
 /// The fixtures that have no such trouble.
 fn spared(trouble: Trouble) -> &'static [&'static str] {
     match trouble {
+        Trouble::Full if SmallDisk::possible("the handlers filesystem and sftp on a full disk") => &[],
         Trouble::Busy | Trouble::Full | Trouble::OutOfOrder => &["filesystem", "sftp"],
-        Trouble::Swallowed | Trouble::Changed => &["filesystem", "sftp"],
-        Trouble::Cut | Trouble::Silent => &["filesystem"],
+        // The kernel cannot be made to lie of what it wrote.
+        Trouble::Swallowed | Trouble::Changed | Trouble::Cut | Trouble::Silent => &["filesystem"],
     }
 }
 
@@ -73,6 +75,26 @@ async fn no_receipt_claims_more_than_is_known() {
             Ok(receipt) => assert_eq!(receipt.assurance, fixture.assurance(), "{}", fixture.name()),
             Err(error) => assert_ne!(error.advice(), Advice::Park, "{}: {error:?}", fixture.name()),
         }
+    }
+}
+
+#[tokio::test]
+async fn what_did_not_fit_takes_no_room() {
+    for fixture in in_trouble(Trouble::Full) {
+        if !matches!(fixture.kind(), "filesystem" | "sftp") {
+            continue;
+        }
+        let handler = open(fixture.as_ref());
+        for _ in 0..2 {
+            let error = put(fixture.as_ref(), &handler, 600_000).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Full, "{}: {error:?}", fixture.name());
+            let message = error.exchange().unwrap().message.clone().unwrap();
+            assert!(message.contains("is full"), "{}: {message}", fixture.name());
+            assert!(fixture.objects().is_empty(), "{}", fixture.name());
+        }
+        // On the same disk.
+        put(fixture.as_ref(), &handler, 400_000).await.unwrap();
+        assert!(fixture.objects() == [noise(400_000)], "{}", fixture.name());
     }
 }
 

@@ -6,6 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
+/// Stands between `sshd` and its file server while there is trouble.
+const TROUBLED: &str = include_str!("ssh.py");
+/// Where systems have the file server.
+const FILE_SERVERS: [&str; 3] =
+    ["/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server"];
+
 /// `sshd`, run as whoever runs the test and open to that user alone.
 #[derive(Debug)]
 pub struct SshServer {
@@ -30,6 +36,11 @@ impl SshServer {
         ] {
             generate(&folder.path().join(name), kind, passphrase);
         }
+        let server = FILE_SERVERS.into_iter().find(|path| Path::new(path).is_file()).expect("OpenSSH's file server");
+        std::fs::write(folder.path().join("sftp.py"), TROUBLED).expect("a script");
+        let (at, begin) = (folder.path().display(), format!("{server} -d {}/files", folder.path().display()));
+        let choose = format!("[ -e {at}/trouble ] && exec python3 {at}/sftp.py {at} {begin}\nexec {begin}\n");
+        std::fs::write(folder.path().join("sftp.sh"), choose).expect("a script");
         let public =
             ["key.pub", "rsa.pub"].map(|name| std::fs::read_to_string(folder.path().join(name)).expect("a key"));
         std::fs::write(folder.path().join("authorized"), public.concat()).expect("a list of keys");
@@ -62,6 +73,15 @@ impl SshServer {
     /// The folder in which the user begins.
     pub fn files(&self) -> PathBuf {
         self.folder.path().join("files")
+    }
+
+    /// From now on, on connections made while there is trouble, what is written is `swallowed` or `changed`; none ends it.
+    pub fn trouble(&self, word: Option<&str>) {
+        let path = self.folder.path().join("trouble");
+        match word {
+            Some(word) => std::fs::write(path, word).expect("a word"),
+            None => drop(std::fs::remove_file(path)),
+        }
     }
 
     /// A private key: `key` and `rsa` (its passphrase is `sesame open`) are let in, `stranger` is not.
@@ -102,6 +122,6 @@ fn configuration(folder: &Path, port: u16, user: &str) -> String {
         "ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\nPidFile none\nStrictModes no\nUsePAM no\n\
          AuthorizedKeysFile {folder}/authorized\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
          PermitRootLogin yes\nAllowUsers {user}\nMaxStartups 100\nLogLevel VERBOSE\n\
-         Subsystem sftp internal-sftp -d {folder}/files\n"
+         Subsystem sftp /bin/sh {folder}/sftp.sh\n"
     )
 }
