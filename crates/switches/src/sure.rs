@@ -7,12 +7,9 @@
 
 mod plain;
 
-use std::borrow::Cow;
-use std::fmt;
-
 use memchr::memmem;
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use crate::json::Node;
 
 /// Brackets that a body may have. What has no more cannot be nested more deeply than JSON is read.
 const BRACKETS: usize = 120;
@@ -32,138 +29,26 @@ pub fn is_surely_a_record(body: &[u8]) -> bool {
     })
 }
 
-/// The same of what is not plain: it is parsed, and nothing of it is kept.
+/// The same of what is not plain: it is parsed as [`read`](crate::read) parses it.
 fn parsed(text: &str) -> bool {
-    memchr::memchr2_iter(b'{', b'[', text.as_bytes()).count() <= BRACKETS
-        && serde_json::from_str::<Report>(text).is_ok_and(|report| report.is_named)
+    if memchr::memchr2_iter(b'{', b'[', text.as_bytes()).count() > BRACKETS {
+        return false;
+    }
+    let Ok(report) = serde_json::from_str::<Node>(text) else { return false };
+    let mut is_named = false;
+    for variables in report.all("variables") {
+        let Some(variables) = variables.fields() else { return false };
+        for (_, value) in variables.iter().filter(|(name, _)| NAMES.contains(&name.as_str())) {
+            let Node::Text(value) = value else { return false };
+            is_named |= is_name(value.as_bytes());
+        }
+    }
+    is_named
 }
 
 /// Whether a text that is the value of one of [`NAMES`] names a leg: what is encoded may turn out to be nothing.
 fn is_name(value: &[u8]) -> bool {
     !value.contains(&b'%') && value.iter().any(u8::is_ascii_alphanumeric)
-}
-
-/// What is looked for in a report.
-struct Report {
-    is_named: bool,
-}
-
-impl<'de> Deserialize<'de> for Report {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(OfReport)
-    }
-}
-
-struct OfReport;
-
-impl<'de> Visitor<'de> for OfReport {
-    type Value = Report;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a report")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Report, A::Error> {
-        let mut report = Report { is_named: false };
-        while let Some(Text(name)) = map.next_key()? {
-            if name == "variables" {
-                report.is_named |= map.next_value_seed(Variables)?;
-            } else {
-                map.next_value::<Anything>()?;
-            }
-        }
-        Ok(report)
-    }
-}
-
-/// Reads an object of variables: whether one of them names the leg.
-struct Variables;
-
-impl<'de> DeserializeSeed<'de> for Variables {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Variables {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("variables")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-        let mut is_named = false;
-        while let Some(Text(name)) = map.next_key()? {
-            if NAMES.contains(&&*name) {
-                let Text(value) = map.next_value()?;
-                is_named |= is_name(value.as_bytes());
-            } else {
-                map.next_value::<Anything>()?;
-            }
-        }
-        Ok(is_named)
-    }
-}
-
-/// A text that is copied only where it is written with escapes.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// Any value, read as [`read`](crate::read) reads it and not kept. `serde`'s own value for what is ignored takes half a surrogate for a text, and
-/// what is too large for a number.
-struct Anything;
-
-impl<'de> Deserialize<'de> for Anything {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(OfAnything)
-    }
-}
-
-struct OfAnything;
-
-impl<'de> Visitor<'de> for OfAnything {
-    type Value = Anything;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Anything, E> {
-        Ok(Anything)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Anything, E> {
-        Ok(Anything)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Anything, E> {
-        Ok(Anything)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Anything, E> {
-        Ok(Anything)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Anything, E> {
-        Ok(Anything)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Anything, E> {
-        Ok(Anything)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Anything, A::Error> {
-        while list.next_element::<Anything>()?.is_some() {}
-        Ok(Anything)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Anything, A::Error> {
-        while map.next_entry::<Anything, Anything>()?.is_some() {}
-        Ok(Anything)
-    }
 }
 
 #[cfg(test)]
