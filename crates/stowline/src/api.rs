@@ -54,12 +54,12 @@ pub use envelope::Reply;
 use error::Fault;
 pub use routes::{Access, ROUTES, Route, Verb};
 use routes::{Params, find};
+use unbroken::unbroken;
 
 /// Answers a request.
 pub async fn answer(app: Arc<App>, request: Request) -> Response {
     let head = request.method() == Method::HEAD;
-    let is_short = unbroken::is_short(request.body());
-    let mut response = match unbroken::unbroken(is_short, serve(app, request)).await {
+    let mut response = match unbroken(request, |request| serve(app, request)).await {
         Ok(response) => response,
         Err(panic) => {
             tracing::error!(panic, "a request ended in a panic");

@@ -24,7 +24,7 @@ use super::drain::Drained;
 use super::error::Fault;
 use super::plain;
 use super::proof::basic;
-use super::unbroken;
+use super::unbroken::unbroken;
 use crate::app::store_proxy::{self, Place, Untyped};
 use crate::app::{App, Error, ingest_keys};
 
@@ -34,8 +34,7 @@ pub fn service(app: Arc<App>) -> Router {
 }
 
 async fn answer(State(app): State<Arc<App>>, ConnectInfo(peer): ConnectInfo<SocketAddr>, request: Request) -> Response {
-    let is_short = unbroken::is_short(request.body());
-    match unbroken::unbroken(is_short, async move { serve(&app, peer.ip(), request).await }).await {
+    match unbroken(request, |request| async move { serve(&app, peer.ip(), request).await }).await {
         Ok(Ok(response) | Err(response)) => response,
         Err(panic) => {
             tracing::error!(panic, "a request to the store proxy ended in a panic");

@@ -10,27 +10,24 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use axum::body::HttpBody;
+use axum::extract::Request;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 /// Bytes of a body that are soon received.
 const SHORT: u64 = 1 << 20;
 
-/// Whether a body is short.
-pub(super) fn is_short(body: &impl HttpBody) -> bool {
-    body.size_hint().upper().is_some_and(|length| length <= SHORT)
-}
-
-/// What becomes of `work`, which is polled to its end whether or not somebody waits for it; or what a panic said. It reads a body that
-/// [is short](is_short) or not.
-pub(super) async fn unbroken<T: Send + 'static>(
-    is_short: bool,
-    work: impl Future<Output = T> + Send + 'static,
-) -> Result<T, String> {
+/// What becomes of the work on a request, which is polled to its end whether or not somebody waits for it; or what a panic said.
+pub(super) async fn unbroken<T, F>(request: Request, work: impl FnOnce(Request) -> F) -> Result<T, String>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let is_short = request.body().size_hint().upper().is_some_and(|length| length <= SHORT);
     if is_short {
-        return Unbroken::new(work).await.map_err(|panic| said(&*panic));
+        return Unbroken::new(work(request)).await.map_err(|panic| said(&*panic));
     }
-    tokio::spawn(work)
+    tokio::spawn(work(request))
         .await
         .map_err(|error| error.try_into_panic().map_or_else(|error| error.to_string(), |panic| said(&*panic)))
 }
@@ -75,6 +72,8 @@ impl<T: Send + 'static> Drop for Unbroken<T> {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+    use futures_util::stream;
     use tokio::sync::oneshot;
 
     use super::*;
@@ -102,12 +101,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_answer() {
-        for is_short in [true, false] {
-            let fault: Result<(), _> = unbroken(is_short, async { panic!("of a fault") }).await;
+        // A short body, and one whose end nobody knows.
+        for body in [Body::empty, || Body::from_stream(stream::empty::<Result<&str, std::io::Error>>())] {
+            let request = || Request::new(body());
+            let fault: Result<(), _> = unbroken(request(), |_| async { panic!("of a fault") }).await;
             assert_eq!(fault.unwrap_err(), "of a fault");
-            let fault: Result<(), _> = unbroken(is_short, async { panic!("of fault {}", 8) }).await;
+            let fault: Result<(), _> = unbroken(request(), |_| async { panic!("of fault {}", 8) }).await;
             assert_eq!(fault.unwrap_err(), "of fault 8");
-            assert_eq!(unbroken(is_short, async { 9 }).await, Ok(9));
+            assert_eq!(unbroken(request(), |_| async { 9 }).await, Ok(9));
         }
     }
 }
