@@ -278,6 +278,16 @@ impl Error {
         Self { kind, operation, detail, exchange: None, after: None, source: None }
     }
 
+    /// The destination said yes to a put, and what it says or has does not fit that.
+    pub(crate) fn mismatch(what: &str) -> Self {
+        Self::new(Operation::Put, ErrorKind::Mismatch, what)
+    }
+
+    /// Our own side failed to give the bytes of a put.
+    pub(crate) fn unreadable(error: std::io::Error) -> Self {
+        Self::new(Operation::Put, ErrorKind::Interrupted, "the payload could not be read").caused(error)
+    }
+
     /// The request found no answer.
     pub(crate) fn on_the_way(operation: Operation, url: &Url, error: outbound::Error) -> Self {
         let mut exchange = Exchange::asked(url);

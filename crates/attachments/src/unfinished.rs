@@ -84,16 +84,6 @@ pub(crate) fn taken() -> Error {
     Error::new(Operation::Put, ErrorKind::Conflict, "another file has this name")
 }
 
-/// The place said yes and holds something else.
-pub(crate) fn mismatch(what: &str) -> Error {
-    Error::new(Operation::Put, ErrorKind::Mismatch, what)
-}
-
-/// Our own side failed to give the bytes.
-pub(crate) fn unreadable(error: std::io::Error) -> Error {
-    Error::new(Operation::Put, ErrorKind::Interrupted, "the payload could not be read").caused(error)
-}
-
 /// There is no object where the receipt says.
 pub(crate) fn gone() -> Error {
     Error::new(Operation::Fetch, ErrorKind::NotFound, "")

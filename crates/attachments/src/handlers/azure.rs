@@ -134,7 +134,7 @@ impl Azure {
     async fn put_whole(&self, name: &str, payload: &Payload) -> Result<Evidence, Error> {
         let body = match payload.length <= IN_MEMORY {
             true => {
-                let bytes = payload.read().await.map_err(unreadable)?;
+                let bytes = payload.read().await.map_err(Error::unreadable)?;
                 payload.md5_of(&bytes);
                 Sent::Bytes(bytes)
             }
@@ -157,8 +157,8 @@ impl Azure {
     async fn prove(&self, name: &str, payload: &Payload) -> Result<Evidence, Error> {
         match self.look(name, payload).await {
             Ok(Look::Same(evidence)) => Ok(evidence),
-            Ok(Look::Other) => Err(mismatch("the destination stored other bytes")),
-            Ok(Look::Absent) => Err(mismatch("the destination said yes and stored nothing")),
+            Ok(Look::Other) => Err(Error::mismatch("the destination stored other bytes")),
+            Ok(Look::Absent) => Err(Error::mismatch("the destination said yes and stored nothing")),
             // A pass that lets us write and not look can only be believed.
             Err(error) if error.kind() == ErrorKind::Refused => {
                 Ok(Evidence { etag: None, version: None, assurance: Assurance::Acknowledged })
@@ -222,13 +222,5 @@ fn object_headers(payload: &Payload) -> HeaderMap {
 }
 
 async fn md5(payload: &Payload) -> Result<String, Error> {
-    payload.md5().await.map(|md5| STANDARD.encode(md5)).map_err(unreadable)
-}
-
-fn mismatch(what: &str) -> Error {
-    Error::new(Operation::Put, ErrorKind::Mismatch, what)
-}
-
-fn unreadable(error: std::io::Error) -> Error {
-    Error::new(Operation::Put, ErrorKind::Interrupted, "the payload could not be read").caused(error)
+    payload.md5().await.map(|md5| STANDARD.encode(md5)).map_err(Error::unreadable)
 }

@@ -141,10 +141,6 @@ fn arguments(value: &Value) -> Result<HeaderValue, Error> {
     HeaderValue::from_str(&ascii).map_err(unfit)
 }
 
-fn unreadable(error: std::io::Error) -> Error {
-    Error::new(Operation::Put, ErrorKind::Interrupted, "the payload could not be read").caused(error)
-}
-
 fn taken() -> Error {
     Error::new(Operation::Put, ErrorKind::Conflict, "another file has this path")
 }
@@ -221,8 +217,7 @@ impl Dropbox {
 
     async fn put_in_pieces(&self, path: &str, hash: &ContentHash) -> Result<Value, Error> {
         let opened = self.send("files/upload_session/start", &json!({"close": false}), &|| Sent::Empty).await?;
-        let nameless =
-            || Error::new(Operation::Put, ErrorKind::Mismatch, "the destination opened a session without an id");
+        let nameless = || Error::mismatch("the destination opened a session without an id");
         let session = opened["session_id"].as_str().ok_or_else(nameless)?;
         let cursor = |offset: u64| json!({"session_id": session, "offset": offset});
         let (mut at, length) = (0, hash.length());
@@ -257,13 +252,12 @@ impl Dropbox {
         if is_same(&told, hash).await? {
             return Ok(told);
         }
-        let mismatch = |what: &str| Error::new(Operation::Put, ErrorKind::Mismatch, what);
         match self.look(path, hash).await? {
             Look::Same(stored) => Ok(stored),
-            Look::Absent => Err(mismatch("the destination said yes and stored nothing")),
+            Look::Absent => Err(Error::mismatch("the destination said yes and stored nothing")),
             Look::Other(there) => {
                 self.take_away(path, &there, &told).await;
-                Err(mismatch("the destination stored other bytes"))
+                Err(Error::mismatch("the destination stored other bytes"))
             }
         }
     }
@@ -312,7 +306,7 @@ async fn is_same(file: &Value, hash: &ContentHash) -> Result<bool, Error> {
     if file["size"].as_u64().is_some_and(|size| size != hash.length()) {
         return Ok(false);
     }
-    Ok(told == hash.digest().await.map_err(unreadable)?)
+    Ok(told == hash.digest().await.map_err(Error::unreadable)?)
 }
 
 fn refused(refusal: &Refusal) -> Error {

@@ -141,7 +141,7 @@ impl Put {
         // Not cut to nothing first: another attempt may be writing the same bytes to it.
         let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(unfinished);
         let mut file = file.map_err(&failed)?;
-        self.payload.each(unfinished::unreadable, |piece| match self.waiting.strong_count() {
+        self.payload.each(Error::unreadable, |piece| match self.waiting.strong_count() {
             0 => Err(Error::new(Operation::Put, ErrorKind::Interrupted, "nobody waits for it any more")),
             _ => file.write_all(piece).map_err(&failed),
         })?;
@@ -246,7 +246,7 @@ impl Folder {
         parent.map_or(Ok(()), |parent| parent.sync_all()).map_err(&failed)?;
         match fs::metadata(path).map_err(&failed)?.len() == length {
             true => Ok(true),
-            false => Err(unfinished::mismatch("the file has another length than was written")),
+            false => Err(Error::mismatch("the file has another length than was written")),
         }
     }
 

@@ -156,7 +156,7 @@ impl Ftp {
             begun => begun.map_err(failed)?,
         };
         let mut pieces = payload.open(None);
-        while let Some(piece) = pieces.try_next().await.map_err(unfinished::unreadable)? {
+        while let Some(piece) = pieces.try_next().await.map_err(Error::unreadable)? {
             if let Err(error) = upload.write_all(&piece).await {
                 // Why the server hung up it says on the other connection.
                 return Err(match upload.finish().await {
@@ -187,16 +187,16 @@ impl Ftp {
 
     async fn check(&self, ftp: &mut AsyncRustlsFtpStream, path: &str, payload: &Payload) -> Result<Assurance, Error> {
         match self.wire.length(Operation::Put, ftp, path).await? {
-            Look::Absent => return Err(unfinished::mismatch("the destination said yes and stored nothing")),
+            Look::Absent => return Err(Error::mismatch("the destination said yes and stored nothing")),
             Look::Length(length) if length != payload.length => {
-                return Err(unfinished::mismatch("the destination has another length than it was given"));
+                return Err(Error::mismatch("the destination has another length than it was given"));
             }
             Look::Length(_) if !self.read_back => return Ok(Assurance::Length),
             Look::Length(_) | Look::Untold => {}
         }
         match self.is_there(ftp, path, payload).await? {
             true => Ok(Assurance::ReadBack),
-            false => Err(unfinished::mismatch("the destination gives other bytes than it was given")),
+            false => Err(Error::mismatch("the destination gives other bytes than it was given")),
         }
     }
 

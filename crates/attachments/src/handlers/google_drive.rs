@@ -190,8 +190,7 @@ impl Drive {
         ];
         let url = self.url("/drive/v3/files", &query)?;
         let mut answer = self.ask(Operation::Put, &|| Request::new(Method::GET, url.clone())).await?.json().await?;
-        let unknown =
-            || Error::new(Operation::Put, ErrorKind::Mismatch, "the destination listed nothing, not even none");
+        let unknown = || Error::mismatch("the destination listed nothing, not even none");
         answer["files"].as_array_mut().map(std::mem::take).ok_or_else(unknown)
     }
 
@@ -204,8 +203,7 @@ impl Drive {
         let url = self.url("/drive/v3/files", &[("fields", "id")])?;
         let about = json!({"name": name, "mimeType": FOLDER, "parents": [parent]});
         let made = self.ask(Operation::Put, &|| with_json(Method::POST, &url, &about)).await?.json().await?;
-        let nameless =
-            || Error::new(Operation::Put, ErrorKind::Mismatch, "the destination made a folder without an id");
+        let nameless = || Error::mismatch("the destination made a folder without an id");
         made["id"].as_str().map(str::to_owned).ok_or_else(nameless)
     }
 
@@ -287,12 +285,11 @@ impl Drive {
         if is_same(&told, payload).await? {
             return Ok(told);
         }
-        let mismatch = |what: &str| Error::new(Operation::Put, ErrorKind::Mismatch, what);
         match self.about(id).await {
             Ok(there) if is_same(&there, payload).await? => Ok(there),
-            Ok(_) => Err(mismatch("the destination stored other bytes")),
+            Ok(_) => Err(Error::mismatch("the destination stored other bytes")),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                Err(mismatch("the destination said yes and stored nothing"))
+                Err(Error::mismatch("the destination said yes and stored nothing"))
             }
             Err(error) => Err(error),
         }
@@ -311,9 +308,7 @@ async fn is_same(file: &Value, payload: &Payload) -> Result<bool, Error> {
         return Ok(digest.eq_ignore_ascii_case(&hex::encode(payload.sha256)));
     }
     let Some(digest) = file["md5Checksum"].as_str() else { return Ok(false) };
-    let unreadable =
-        |error| Error::new(Operation::Put, ErrorKind::Interrupted, "the payload could not be read").caused(error);
-    Ok(digest.eq_ignore_ascii_case(&hex::encode(payload.md5().await.map_err(unreadable)?)))
+    Ok(digest.eq_ignore_ascii_case(&hex::encode(payload.md5().await.map_err(Error::unreadable)?)))
 }
 
 /// A media type that a drive does not take for one of its own forms and converts.

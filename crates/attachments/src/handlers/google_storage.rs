@@ -177,7 +177,7 @@ impl GoogleStorage {
     async fn send(&self, name: &str, payload: &Payload) -> Result<Value, Error> {
         let small = match payload.length <= IN_MEMORY {
             true => {
-                let bytes = payload.read().await.map_err(unreadable)?;
+                let bytes = payload.read().await.map_err(Error::unreadable)?;
                 payload.md5_of(&bytes);
                 Some(bytes)
             }
@@ -219,10 +219,8 @@ impl GoogleStorage {
         }
         match self.look(name, payload).await? {
             Look::Same(stored) => Ok(stored),
-            Look::Other => Err(Error::new(Operation::Put, ErrorKind::Mismatch, "the destination stored other bytes")),
-            Look::Absent => {
-                Err(Error::new(Operation::Put, ErrorKind::Mismatch, "the destination said yes and stored nothing"))
-            }
+            Look::Other => Err(Error::mismatch("the destination stored other bytes")),
+            Look::Absent => Err(Error::mismatch("the destination said yes and stored nothing")),
         }
     }
 
@@ -260,9 +258,5 @@ enum Look {
 }
 
 async fn md5(payload: &Payload) -> Result<String, Error> {
-    payload.md5().await.map(|md5| STANDARD.encode(md5)).map_err(unreadable)
-}
-
-fn unreadable(error: std::io::Error) -> Error {
-    Error::new(Operation::Put, ErrorKind::Interrupted, "the payload could not be read").caused(error)
+    payload.md5().await.map(|md5| STANDARD.encode(md5)).map_err(Error::unreadable)
 }

@@ -198,7 +198,7 @@ impl Http {
             Ok(body) => body,
             Err(error) => {
                 return match error.kind() {
-                    ErrorKind::NotFound => Err(mismatch("the destination said yes and stored nothing")),
+                    ErrorKind::NotFound => Err(Error::mismatch("the destination said yes and stored nothing")),
                     ErrorKind::Refused | ErrorKind::Rejected | ErrorKind::Conflict | ErrorKind::Invalid => Ok(receipt),
                     _ if error.exchange().and_then(|exchange| exchange.status) == Some(501) => Ok(receipt),
                     _ => Err(error),
@@ -210,14 +210,10 @@ impl Http {
             digest.update(&piece);
         }
         if hex::encode(digest.finalize()) != receipt.sha256 {
-            return Err(mismatch("the destination gives other bytes than it was given"));
+            return Err(Error::mismatch("the destination gives other bytes than it was given"));
         }
         Ok(Receipt { assurance: Assurance::ReadBack, ..receipt })
     }
-}
-
-fn mismatch(what: &str) -> Error {
-    Error::new(Operation::Put, ErrorKind::Mismatch, what)
 }
 
 async fn refusal(operation: Operation, url: &Url, response: Response) -> Error {

@@ -187,11 +187,10 @@ impl OneDrive {
 
     /// Whether a put that was answered well has stored our bytes; what the drive says of them.
     async fn prove(&self, place: &Place, payload: &Payload, digest: &str) -> Result<Value, Error> {
-        let mismatch = |what: &str| Error::new(Operation::Put, ErrorKind::Mismatch, what);
         match self.look(place, payload, digest).await? {
             Look::Same(stored) => Ok(stored),
-            Look::Other => Err(mismatch("the destination stored other bytes")),
-            Look::Absent => Err(mismatch("the destination said yes and stored nothing")),
+            Look::Other => Err(Error::mismatch("the destination stored other bytes")),
+            Look::Absent => Err(Error::mismatch("the destination said yes and stored nothing")),
         }
     }
 
@@ -240,10 +239,8 @@ fn is_same(file: &Value, payload: &Payload, digest: &str) -> bool {
 
 async fn quick_xor(payload: &Payload) -> Result<String, Error> {
     let mut digest = QuickXor::default();
-    let unreadable =
-        |error| Error::new(Operation::Put, ErrorKind::Interrupted, "the payload could not be read").caused(error);
     let mut pieces = payload.open(None);
-    while let Some(piece) = pieces.try_next().await.map_err(unreadable)? {
+    while let Some(piece) = pieces.try_next().await.map_err(Error::unreadable)? {
         digest.update(&piece);
     }
     Ok(STANDARD.encode(digest.finish()))

@@ -247,7 +247,7 @@ impl Bucket {
         let mut ask = Ask::new(Operation::Put, Method::PUT, key);
         ask.headers.clone_from(headers);
         if self.wishes.lock() && !form.checksum {
-            ask.headers.extend(content_md5(&payload.md5().await.map_err(unreadable)?));
+            ask.headers.extend(content_md5(&payload.md5().await.map_err(Error::unreadable)?));
         }
         if form.condition {
             ask.headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
@@ -315,7 +315,7 @@ impl Once {
         if payload.length > IN_MEMORY {
             return Ok(Self::Streamed);
         }
-        payload.read().await.map(Self::Small).map_err(unreadable)
+        payload.read().await.map(Self::Small).map_err(Error::unreadable)
     }
 
     fn again(&self, payload: &Payload) -> outbound::Body {
@@ -324,10 +324,6 @@ impl Once {
             Self::Streamed => outbound::Body::Stream { length: payload.length, stream: payload.open(None) },
         }
     }
-}
-
-fn unreadable(error: std::io::Error) -> Error {
-    Error::new(Operation::Put, ErrorKind::Interrupted, "the payload could not be read").caused(error)
 }
 
 fn checksum(payload: &Payload) -> String {

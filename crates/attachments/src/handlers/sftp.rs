@@ -146,7 +146,7 @@ impl Sftp {
         };
         let mut file = opened?;
         let mut pieces = payload.open(None);
-        while let Some(piece) = pieces.try_next().await.map_err(unfinished::unreadable)? {
+        while let Some(piece) = pieces.try_next().await.map_err(Error::unreadable)? {
             if let Err(error) = file.write_all(&piece).await {
                 return Err(self.unwritten(session, place, payload, error).await);
             }
@@ -176,16 +176,16 @@ impl Sftp {
 
     async fn check(&self, session: &Session, path: &str, payload: &Payload) -> Result<Assurance, Error> {
         match self.wire.length(Operation::Put, session, path).await? {
-            None => return Err(unfinished::mismatch("the destination said yes and stored nothing")),
+            None => return Err(Error::mismatch("the destination said yes and stored nothing")),
             Some(length) if length != payload.length => {
-                return Err(unfinished::mismatch("the destination has another length than it was given"));
+                return Err(Error::mismatch("the destination has another length than it was given"));
             }
             Some(_) if !self.read_back => return Ok(Assurance::Length),
             Some(_) => {}
         }
         match self.is_there(session, path, payload).await? {
             true => Ok(Assurance::ReadBack),
-            false => Err(unfinished::mismatch("the destination gives other bytes than it was given")),
+            false => Err(Error::mismatch("the destination gives other bytes than it was given")),
         }
     }
 

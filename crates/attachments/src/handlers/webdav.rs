@@ -149,13 +149,13 @@ impl Webdav {
 
     /// Looks at what arrived under the temporary name.
     async fn check(&self, url: &Url, payload: &Payload) -> Result<Assurance, Error> {
-        let nothing = || unfinished::mismatch("the destination said yes and stored nothing");
+        let nothing = || Error::mismatch("the destination said yes and stored nothing");
         let found = |error: Error| if error.kind() == ErrorKind::NotFound { nothing() } else { error };
         if !self.read_back {
             let length = self.length(url).await.map_err(found)?;
             match length {
                 Some(length) if length == payload.length => return Ok(Assurance::Length),
-                Some(_) => return Err(unfinished::mismatch("the destination has another length than it was given")),
+                Some(_) => return Err(Error::mismatch("the destination has another length than it was given")),
                 // Some say no length unless they are asked for the bytes.
                 None => {}
             }
@@ -163,7 +163,7 @@ impl Webdav {
         let body = self.get(Operation::Put, url, None).await.map_err(found)?;
         match unfinished::is(payload, body.stream).await? {
             true => Ok(Assurance::ReadBack),
-            false => Err(unfinished::mismatch("the destination gives other bytes than it was given")),
+            false => Err(Error::mismatch("the destination gives other bytes than it was given")),
         }
     }
 

@@ -15,7 +15,7 @@ use http::{HeaderValue, Method};
 use md5::{Digest, Md5};
 
 use super::wire::Ask;
-use super::{Azure, BLOB_MD5, CONTENT_MD5, Evidence, Look, md5, object_headers, unreadable};
+use super::{Azure, BLOB_MD5, CONTENT_MD5, Evidence, Look, md5, object_headers};
 use crate::error::{Error, ErrorKind, Operation};
 use crate::payload::Payload;
 use crate::receipt::Assurance;
@@ -65,7 +65,7 @@ impl Azure {
     async fn put_block(&self, name: &str, payload: &Payload, number: u64, range: Range<u64>) -> Result<bool, Error> {
         let mut digest = Md5::new();
         let mut pieces = payload.open(Some(range.clone()));
-        while let Some(piece) = pieces.try_next().await.map_err(unreadable)? {
+        while let Some(piece) = pieces.try_next().await.map_err(Error::unreadable)? {
             digest.update(&piece);
         }
         let md5 = STANDARD.encode(digest.finalize());

@@ -9,7 +9,7 @@ use http::Method;
 use sha2::{Digest, Sha256};
 
 use super::wire::{Ask, Told};
-use super::{Bucket, CHECKSUM, DIGEST, Evidence, checksum, unreadable};
+use super::{Bucket, CHECKSUM, DIGEST, Evidence, checksum};
 use crate::error::{Error, ErrorKind, Operation};
 use crate::payload::Payload;
 use crate::receipt::Assurance;
@@ -35,12 +35,12 @@ impl Bucket {
         let doubtful = told.etag().is_some_and(|tag| is_md5(&tag)) && !is_encrypted(&told);
         let there = match self.look(key).await? {
             Look::There(there) => there,
-            Look::Absent => return Err(mismatch("the destination said yes and stored nothing")),
+            Look::Absent => return Err(Error::mismatch("the destination said yes and stored nothing")),
             Look::Veiled => return Ok(put),
         };
         let length = there.response.content_length();
         if length.is_some_and(|length| length != payload.length) {
-            return Err(mismatch("the destination stored another length"));
+            return Err(Error::mismatch("the destination stored another length"));
         }
         if confirms(&there, payload).await? {
             return Ok(Evidence::of(&there, Assurance::Checksum));
@@ -50,7 +50,7 @@ impl Bucket {
         }
         match self.read_back(key, payload).await? {
             true => Ok(Evidence { assurance: Assurance::ReadBack, ..put }),
-            false => Err(mismatch("the destination stored other bytes")),
+            false => Err(Error::mismatch("the destination stored other bytes")),
         }
     }
 
@@ -102,7 +102,7 @@ impl Bucket {
             return Ok(Evidence { assurance: Assurance::Checksum, ..told });
         }
         match self.look(key).await? {
-            Look::Absent => Err(mismatch("the destination said yes and stored nothing")),
+            Look::Absent => Err(Error::mismatch("the destination said yes and stored nothing")),
             Look::Veiled => Ok(Evidence { assurance: Assurance::Acknowledged, ..told }),
             Look::There(there) => match there.response.content_length() {
                 Some(length) if length == payload.length && !doubtful => {
@@ -110,9 +110,9 @@ impl Bucket {
                 }
                 Some(length) if length == payload.length => match self.read_back(key, payload).await? {
                     true => Ok(Evidence { assurance: Assurance::ReadBack, ..told }),
-                    false => Err(mismatch("the destination stored other bytes")),
+                    false => Err(Error::mismatch("the destination stored other bytes")),
                 },
-                _ => Err(mismatch("the destination stored another length")),
+                _ => Err(Error::mismatch("the destination stored another length")),
             },
         }
     }
@@ -142,17 +142,13 @@ impl Bucket {
     }
 }
 
-fn mismatch(what: &str) -> Error {
-    Error::new(Operation::Put, ErrorKind::Mismatch, what)
-}
-
 /// Whether the server says a digest of its own that is ours.
 async fn confirms(told: &Told, payload: &Payload) -> Result<bool, Error> {
     if told.header(CHECKSUM.as_str()) == Some(&checksum(payload)) {
         return Ok(true);
     }
     let Some(tag) = told.etag().filter(|tag| is_md5(tag)) else { return Ok(false) };
-    let md5 = payload.md5().await.map_err(unreadable)?;
+    let md5 = payload.md5().await.map_err(Error::unreadable)?;
     Ok(tag.eq_ignore_ascii_case(&hex::encode(md5)))
 }
 

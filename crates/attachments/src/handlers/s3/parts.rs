@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::evidence::{is_encrypted, is_md5};
 use super::wire::Ask;
-use super::{Bucket, Evidence, content_md5, is_taken, unreadable};
+use super::{Bucket, Evidence, content_md5, is_taken};
 use crate::error::{Error, ErrorKind, Operation};
 use crate::location::PART;
 use crate::payload::Payload;
@@ -116,7 +116,7 @@ impl Bucket {
             ask.headers.extend(content_md5(&md5));
         }
         let told = self.wire.ask(&ask).await?;
-        let unnamed = || Error::new(Operation::Put, ErrorKind::Mismatch, "the destination gave a part no name");
+        let unnamed = || Error::mismatch("the destination gave a part no name");
         let etag = told.header("etag").map(str::to_owned).ok_or_else(unnamed)?;
         Ok(Arrived { number, etag, md5, encrypted: is_encrypted(&told) })
     }
@@ -186,7 +186,7 @@ fn ranges(length: u64) -> impl Iterator<Item = Range<u64>> {
 async fn digests(payload: &Payload, range: Range<u64>) -> Result<([u8; 32], [u8; 16]), Error> {
     let (mut sha256, mut md5) = (Sha256::new(), Md5::new());
     let mut pieces = payload.open(Some(range));
-    while let Some(piece) = pieces.try_next().await.map_err(unreadable)? {
+    while let Some(piece) = pieces.try_next().await.map_err(Error::unreadable)? {
         sha256.update(&piece);
         md5.update(&piece);
     }
