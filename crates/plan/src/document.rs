@@ -49,7 +49,7 @@ impl ConnectionConfig {
 /// A storage document, parsed.
 #[derive(Clone, Default, PartialEq)]
 pub struct StorageDocument {
-    /// Destinations for bytes. Boxed, because a map has room for eleven where most have one.
+    /// Destinations for bytes, shared with who uses them; and not in the map itself, which has room for eleven where most have one.
     pub attachments: BTreeMap<HandlerId, Arc<HandlerConfig>>,
     /// Places for documents.
     pub connections: BTreeMap<ConnectionId, Arc<ConnectionConfig>>,

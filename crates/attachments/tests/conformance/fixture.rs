@@ -130,7 +130,7 @@ pub fn all() -> Vec<Box<dyn Fixture>> {
     all
 }
 
-fn boxed(fixture: Option<impl Fixture + 'static>) -> Option<Box<dyn Fixture>> {
+pub fn boxed(fixture: Option<impl Fixture + 'static>) -> Option<Box<dyn Fixture>> {
     fixture.map(|fixture| Box::new(fixture) as Box<dyn Fixture>)
 }
 

@@ -8,7 +8,9 @@ use attachments::{Advice, Assurance, ErrorKind, Handler, Pool, Receipt};
 use serde_json::Value;
 use testkit::SmallDisk;
 
-use crate::fixture::{Fixture, Trouble, all, audio, client, key, noise, open, place, read, ways};
+use crate::fixture::filesystem::Filesystem;
+use crate::fixture::sftp::Sftp;
+use crate::fixture::{Fixture, Trouble, all, audio, boxed, client, key, noise, open, place, read, ways};
 
 /// The fixtures that have no such trouble.
 fn spared(trouble: Trouble) -> &'static [&'static str] {
@@ -80,8 +82,10 @@ async fn no_receipt_claims_more_than_is_known() {
 
 #[tokio::test]
 async fn what_did_not_fit_takes_no_room() {
-    for fixture in in_trouble(Trouble::Full) {
-        if !matches!(fixture.kind(), "filesystem" | "sftp") {
+    let folder: Box<dyn Fixture> = Box::new(Filesystem::start());
+    for fixture in boxed(Sftp::start()).into_iter().chain([folder]) {
+        if !fixture.inflict(Trouble::Full) {
+            assert_eq!(spared(Trouble::Full), ["filesystem", "sftp"]);
             continue;
         }
         let handler = open(fixture.as_ref());

@@ -22,9 +22,13 @@ pub struct SshServer {
 }
 
 impl SshServer {
-    /// Starts it. `None` where there is no `sshd`; `what` names the tests that then do not run.
+    /// Starts it. `None` where there is no `sshd`, or no file server for it; `what` names the tests that then do not run.
     pub fn start(what: &str) -> Option<Self> {
         let sshd = crate::installed::path_of("sshd", what)?;
+        let Some(server) = FILE_SERVERS.into_iter().find(|path| Path::new(path).is_file()) else {
+            crate::installed::skipped(&format!("{what}: there is no sftp-server"));
+            return None;
+        };
         let folder = tempfile::tempdir().expect("a temporary folder");
         std::fs::create_dir(folder.path().join("files")).expect("a folder for the files");
         for (name, kind, passphrase) in [
@@ -36,7 +40,6 @@ impl SshServer {
         ] {
             generate(&folder.path().join(name), kind, passphrase);
         }
-        let server = FILE_SERVERS.into_iter().find(|path| Path::new(path).is_file()).expect("OpenSSH's file server");
         std::fs::write(folder.path().join("sftp.py"), TROUBLED).expect("a script");
         let (at, begin) = (folder.path().display(), format!("{server} -d {}/files", folder.path().display()));
         let choose = format!("[ -e {at}/trouble ] && exec python3 {at}/sftp.py {at} {begin}\nexec {begin}\n");
