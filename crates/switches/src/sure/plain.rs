@@ -1,12 +1,13 @@
 //! JSON as switches print it, looked through without being parsed.
 //!
-//! A parser decides about every byte of every text. Here a text is what stands between two quotes, which `memchr` finds, and only the plainest
+//! A parser decides about every byte of every text. Here a text is what stands between two quotes ([`Quotes`]), and only the plainest
 //! grammar is known: no escapes by number, no control character anywhere, no exponents, no long numbers. What has any of these may be JSON all the
 //! same; then the answer is that nothing is known.
 
-use memchr::memchr2;
+mod quotes;
 
 use super::{NAMES, is_name};
+use quotes::Quotes;
 
 /// How deeply values may lie in each other. JSON is read down to 128.
 const DEPTH: u32 = 100;
@@ -15,11 +16,7 @@ const DIGITS: usize = 15;
 
 /// Whether the variables of a report name a leg; `None` when the text is not a plain object, or no JSON at all.
 pub(super) fn names_a_leg(text: &str) -> Option<bool> {
-    // Without a way out of the loop, many are compared at a time.
-    if text.bytes().fold(false, |found, byte| found | (byte < b' ')) {
-        return None;
-    }
-    let (mut rest, mut is_named) = (Rest(text.as_bytes()), false);
+    let (mut rest, mut is_named) = (Rest::of(text.as_bytes()), false);
     rest.take(b'{')?;
     rest.fields(|rest, name| {
         if name != b"variables" {
@@ -37,17 +34,31 @@ pub(super) fn names_a_leg(text: &str) -> Option<bool> {
             (!value.contains(&b'\\')).then_some(())
         })
     })?;
-    rest.next().is_none().then_some(is_named)
+    (rest.next().is_none() && rest.quotes.is_at_end()).then_some(is_named)
 }
 
-/// What is left of the text.
-struct Rest<'a>(&'a [u8]);
+/// What is left of a text.
+struct Rest<'a> {
+    text: &'a [u8],
+    /// Where it goes on.
+    at: usize,
+    /// Those of its quotes that were not passed.
+    quotes: Quotes<'a>,
+}
 
 impl<'a> Rest<'a> {
+    fn of(text: &'a [u8]) -> Self {
+        Self { text, at: 0, quotes: Quotes::of(text) }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
     fn byte(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
+        let byte = self.peek()?;
+        self.at += 1;
+        Some(byte)
     }
 
     /// The next byte that is no blank.
@@ -67,19 +78,12 @@ impl<'a> Rest<'a> {
 
     /// A text, after its first quote: as it is written.
     fn text(&mut self) -> Option<&'a [u8]> {
-        let mut at = 0;
-        loop {
-            at += memchr2(b'"', b'\\', &self.0[at..])?;
-            if self.0[at] == b'"' {
-                let (text, rest) = (&self.0[..at], &self.0[at + 1..]);
-                self.0 = rest;
-                return Some(text);
-            }
-            if !matches!(self.0.get(at + 1)?, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') {
-                return None;
-            }
-            at += 2;
+        let (first, last) = (self.quotes.next()?, self.quotes.next()?);
+        if first + 1 != self.at {
+            return None;
         }
+        self.at = last + 1;
+        self.text.get(first + 1..last)
     }
 
     /// The fields of an object, after its bracket. `each` takes the value of one.
@@ -103,11 +107,11 @@ impl<'a> Rest<'a> {
 
     /// The values of a list, after its bracket.
     fn list(&mut self, depth: u32) -> Option<()> {
-        let first = self.0;
+        let first = self.at;
         if self.next()? == b']' {
             return Some(());
         }
-        self.0 = first;
+        self.at = first;
         loop {
             self.value(depth)?;
             match self.next()? {
@@ -139,8 +143,7 @@ impl<'a> Rest<'a> {
     }
 
     fn word(&mut self, word: &[u8]) -> Option<()> {
-        self.0 = self.0.strip_prefix(word)?;
-        Some(())
+        self.text[self.at..].starts_with(word).then(|| self.at += word.len())
     }
 
     /// A number after its `first` digit.
@@ -152,8 +155,8 @@ impl<'a> Rest<'a> {
         if first == b'0' && digits > 1 {
             return None;
         }
-        if let Some(rest) = self.0.strip_prefix(b".") {
-            self.0 = rest;
+        if self.peek() == Some(b'.') {
+            self.at += 1;
             let places = self.digits();
             if places == 0 {
                 return None;
@@ -165,8 +168,8 @@ impl<'a> Rest<'a> {
 
     /// Passes digits, and says how many.
     fn digits(&mut self) -> usize {
-        let count = self.0.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        self.0 = &self.0[count..];
+        let count = self.text[self.at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        self.at += count;
         count
     }
 }
