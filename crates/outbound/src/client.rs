@@ -1,19 +1,35 @@
 //! The one HTTP client of the program: connections are pooled, checked by the policy, and watched for standing still.
+//!
+//! It is the client of `hyper` itself, without what browsers need: no redirects, cookies, proxies or compression. What a delivery, a reading and a
+//! renewal ask is one request each.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use http::{Method, header};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, EXPECT, Entry, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Either, Full, StreamBody};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use percent_encoding::percent_decode_str;
 use tokio::net::TcpStream;
+use url::Url;
 
+use crate::bounded::Bounded;
 use crate::error::{Error, ErrorKind};
 use crate::policy::Policy;
 use crate::redact;
 use crate::resolver::{Lookup, Resolver, servers, system};
-use crate::tls::Trust;
+use crate::tls::{self, Trust};
 use crate::transfer::{Body, Progress, Request, Response};
 
 /// Bytes that may lie in buffers between us and a slow line after the last was handed over.
@@ -22,6 +38,14 @@ const IN_BUFFERS: u64 = 4 << 20;
 const SLOWEST: u64 = 32 << 10;
 /// A body in memory is handed over in pieces of this size, so that its progress can be seen.
 const PIECE: usize = 256 << 10;
+
+/// Who we are, for servers' logs.
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("stowline/", env!("CARGO_PKG_VERSION")));
+
+/// What is sent, in the client library's form.
+type Outgoing = Either<Full<Bytes>, UnsyncBoxBody<Bytes, Error>>;
+/// The client library.
+type Http = legacy::Client<Bounded<HttpsConnector<HttpConnector<Resolver>>>, Outgoing>;
 
 /// How long to wait, and for what. There is no limit on a whole transfer.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +65,8 @@ impl Default for Timeouts {
 /// The HTTP client. Cloning gives another handle on the same connections.
 #[derive(Clone)]
 pub struct Client {
-    pooled: reqwest::Client,
-    fresh: reqwest::Client,
+    pooled: Http,
+    fresh: Http,
     policy: Arc<Policy>,
     lookup: Lookup,
     timeouts: Timeouts,
@@ -79,29 +103,19 @@ impl Client {
 
     pub(crate) fn with_lookup(policy: Arc<Policy>, timeouts: Timeouts, lookup: Lookup) -> Result<Self, Error> {
         install_tls();
-        let builder = |kept: usize| {
-            reqwest::Client::builder()
-                .user_agent(concat!("stowline/", env!("CARGO_PKG_VERSION")))
-                .no_proxy()
-                .redirect(reqwest::redirect::Policy::none())
-                .retry(reqwest::retry::never())
-                .referer(false)
-                .tcp_nodelay(true)
-                .tcp_keepalive(Duration::from_secs(30))
-                .connect_timeout(timeouts.connect)
-                // Shorter than the patience of common servers: a connection that they are about to close is not used again.
-                .pool_idle_timeout(Duration::from_secs(15))
-                .pool_max_idle_per_host(kept)
-                .dns_resolver(Resolver::new(policy.clone(), lookup.clone()))
-        };
+        let mut tcp = HttpConnector::new_with_resolver(Resolver::new(policy.clone(), lookup.clone()));
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_keepalive(Some(Duration::from_secs(30)));
+        let builder = HttpsConnectorBuilder::new().with_tls_config(tls::of_machine()?);
+        let connector = Bounded::new(builder.https_or_http().enable_http1().wrap_connector(tcp), timeouts.connect);
         let build = |kept| {
-            let built = builder(kept).build().or_else(|error| {
-                tracing::warn!(%error, "the machine has no certificate authorities: https will fail, http works");
-                builder(kept).tls_certs_only([]).build()
-            });
-            built.map_err(|error| Error::of(error, "setting up the client"))
+            let mut builder = legacy::Client::builder(TokioExecutor::new());
+            builder.pool_timer(TokioTimer::new()).pool_max_idle_per_host(kept);
+            // Shorter than the patience of common servers: a connection that they are about to close is not used again.
+            builder.pool_idle_timeout(Duration::from_secs(15)).build(connector.clone())
         };
-        Ok(Self { pooled: build(usize::MAX)?, fresh: build(0)?, policy, lookup, timeouts })
+        Ok(Self { pooled: build(usize::MAX), fresh: build(0), policy, lookup, timeouts })
     }
 
     /// The policy that holds for every request.
@@ -158,42 +172,48 @@ impl Client {
     /// the other kinds when no answer began.
     pub async fn send(&self, request: Request) -> Result<Response, Error> {
         self.policy.check_url(&request.url)?;
-        let again = second_chance(&request);
-        match (self.send_once(request).await, again) {
-            (Err(error), Some(again)) if error.kind() == ErrorKind::Closed => self.send_once(again).await,
+        let Request { method, url, mut headers, body, fresh } = request;
+        let has_second_chance = is_harmless(&method) && !fresh && matches!(body, Body::Empty);
+        let again = has_second_chance.then(|| (method.clone(), headers.clone()));
+        complete(&mut headers, &method, &url, body.length());
+        let sent = match (self.send_once(method, &url, headers, body, fresh).await, again) {
+            (Err(error), Some((method, mut headers))) if error.kind() == ErrorKind::Closed => {
+                complete(&mut headers, &method, &url, 0);
+                self.send_once(method, &url, headers, Body::Empty, true).await
+            }
             (sent, _) => sent,
-        }
+        };
+        sent.map(|answered| Response::new(answered, url, self.timeouts.idle))
     }
 
-    async fn send_once(&self, request: Request) -> Result<Response, Error> {
-        let subject = redact(&request.url);
-        let length = request.body.length();
+    async fn send_once(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Body,
+        fresh: bool,
+    ) -> Result<http::Response<hyper::body::Incoming>, Error> {
+        let length = body.length();
         let progress = Arc::new(Progress::new(length));
         let idle = self.timeouts.idle;
         let answer = idle + Duration::from_secs(length.min(IN_BUFFERS).div_ceil(SLOWEST));
-        let http = if request.fresh { &self.fresh } else { &self.pooled };
-        let outgoing = outgoing(http, request, &progress).map_err(|error| Error::of(error, &subject))?;
+        let http = if fresh { &self.fresh } else { &self.pooled };
+        let mut outgoing = http::Request::new(watched(body, &progress));
+        *outgoing.method_mut() = method;
+        *outgoing.uri_mut() = uri(url)?;
+        *outgoing.headers_mut() = headers;
         tokio::select! {
             biased;
-            answered = http.execute(outgoing) => match answered {
-                Ok(answered) => Ok(Response::new(answered, subject, idle)),
-                Err(error) => Err(Error::of(error, &subject)),
-            },
-            () = progress.stalled(idle, answer) => Err(Error::new(ErrorKind::Timeout, subject)),
+            answered = http.request(outgoing) => answered.map_err(|error| Error::of(error, url)),
+            () = progress.stalled(idle, answer) => Err(Error::new(ErrorKind::Timeout, redact(url))),
         }
     }
 }
 
-/// The same request for a new connection, where it is harmless to send it twice and it may have met a used one.
-fn second_chance(request: &Request) -> Option<Request> {
-    let harmless = matches!(request.method, Method::GET | Method::HEAD | Method::DELETE);
-    (harmless && !request.fresh && matches!(request.body, Body::Empty)).then(|| Request {
-        method: request.method.clone(),
-        url: request.url.clone(),
-        headers: request.headers.clone(),
-        body: Body::Empty,
-        fresh: true,
-    })
+/// Whether a request may be sent twice.
+fn is_harmless(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::DELETE)
 }
 
 impl std::fmt::Debug for Client {
@@ -202,28 +222,52 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// The request in the client library's form, its body watched.
-fn outgoing(http: &reqwest::Client, request: Request, progress: &Arc<Progress>) -> reqwest::Result<reqwest::Request> {
-    let Request { method, url, mut headers, body, .. } = request;
-    let length = body.length();
-    headers.remove(header::EXPECT);
+/// Adds what the client says of itself and of the body; what is there already, but for the length, stays.
+fn complete(headers: &mut HeaderMap, method: &Method, url: &Url, length: u64) {
+    headers.remove(EXPECT);
     if length > 0 || method == Method::PUT || method == Method::POST {
-        headers.insert(header::CONTENT_LENGTH, length.into());
+        headers.insert(CONTENT_LENGTH, length.into());
     }
-    let mut outgoing = if url.username().is_empty() && url.password().is_none() {
-        let mut plain = reqwest::Request::new(method, url);
-        *plain.headers_mut() = headers;
-        plain
-    } else {
-        // A user and password in the URL become a header here; headers of ours then take precedence.
-        http.request(method, url).headers(headers).build()?
-    };
+    headers.entry(USER_AGENT).or_insert(AGENT);
+    headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+    if let (Some(user), Entry::Vacant(vacant)) = (user(url), headers.entry(AUTHORIZATION)) {
+        vacant.insert(user);
+    }
+}
+
+/// User and password of a URL, as a header says them.
+fn user(url: &Url) -> Option<HeaderValue> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let mut shown: Vec<u8> = percent_decode_str(url.username()).collect();
+    shown.push(b':');
+    shown.extend(percent_decode_str(url.password().unwrap_or_default()));
+    let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(shown))).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Where a request goes, without user, password and fragment.
+fn uri(url: &Url) -> Result<Uri, Error> {
+    let read = |text: &str| Uri::try_from(text).map_err(|error| Error::caused(ErrorKind::Other, redact(url), error));
+    if url.username().is_empty() && url.password().is_none() {
+        return read(url.as_str());
+    }
+    let mut plain = url.clone();
+    // Both fail only on URLs that cannot have a user, and then there is none to remove.
+    let _ = plain.set_username("");
+    let _ = plain.set_password(None);
+    read(plain.as_str())
+}
+
+/// A body in the client library's form, its progress noted.
+fn watched(body: Body, progress: &Arc<Progress>) -> Outgoing {
     let stream = match body {
-        Body::Empty => return Ok(outgoing),
+        Body::Empty => return Either::Left(Full::default()),
         Body::Bytes(bytes) if bytes.len() <= PIECE => {
-            progress.moved(length);
-            *outgoing.body_mut() = Some(bytes.into());
-            return Ok(outgoing);
+            progress.moved(bytes.len() as u64);
+            return Either::Left(bytes.into());
         }
         Body::Bytes(bytes) => stream::iter(pieces(bytes)).map(Ok).boxed(),
         Body::Stream { stream, .. } => stream,
@@ -231,9 +275,9 @@ fn outgoing(http: &reqwest::Client, request: Request, progress: &Arc<Progress>) 
     let progress = progress.clone();
     let watched = stream
         .inspect_ok(move |piece| progress.moved(piece.len() as u64))
+        .map_ok(Frame::data)
         .map_err(|error| Error::caused(ErrorKind::Body, "request body", error));
-    *outgoing.body_mut() = Some(reqwest::Body::wrap_stream(watched));
-    Ok(outgoing)
+    Either::Right(StreamBody::new(watched).boxed_unsync())
 }
 
 fn pieces(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {

@@ -6,6 +6,11 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
+use hyper_util::client::legacy;
+use url::Url;
+
+use crate::redact;
+
 /// The kinds of failure. The caller decides by them; the words are for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -94,20 +99,14 @@ impl Error {
     }
 
     /// Reads what kind of failure the client library met.
-    pub(crate) fn of(error: reqwest::Error, subject: &str) -> Self {
-        let error = error.without_url();
-        let kind = kind_of(&error).unwrap_or_else(|| {
-            if error.is_timeout() {
-                ErrorKind::Timeout
-            } else if error.is_connect() {
-                ErrorKind::Connect
-            } else if error.is_request() || error.is_body() || error.is_decode() {
-                ErrorKind::Closed
-            } else {
-                ErrorKind::Other
-            }
-        });
-        Self::caused(kind, subject, error)
+    pub(crate) fn of(error: legacy::Error, url: &Url) -> Self {
+        let other = if error.is_connect() { ErrorKind::Connect } else { ErrorKind::Closed };
+        Self::caused(kind_of(&error).unwrap_or(other), redact(url), error)
+    }
+
+    /// The same of an answer that began.
+    pub(crate) fn of_answer(error: hyper::Error, url: &Url) -> Self {
+        Self::caused(kind_of(&error).unwrap_or(ErrorKind::Closed), redact(url), error)
     }
 
     /// What kind of failure it is.

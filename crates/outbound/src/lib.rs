@@ -14,6 +14,7 @@
 //!
 //! Used by `attachments` and by whatever else speaks HTTP. Knows nothing of storage, documents or accounts.
 
+mod bounded;
 mod client;
 mod error;
 pub mod oauth;

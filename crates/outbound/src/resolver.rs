@@ -8,12 +8,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use hyper_util::client::legacy::connect::dns::Name;
+use tower_service::Service;
 
 use crate::error::{Error, ErrorKind};
 use crate::policy::Policy;
@@ -48,6 +50,7 @@ pub(crate) fn servers(servers: &[SocketAddr]) -> Result<Lookup, Error> {
     }))
 }
 
+#[derive(Clone)]
 pub(crate) struct Resolver {
     policy: Arc<Policy>,
     lookup: Lookup,
@@ -59,15 +62,22 @@ impl Resolver {
     }
 }
 
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Self::Response, Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
         let policy = self.policy.clone();
         let host = name.as_str().to_owned();
         let looking = (self.lookup)(host.clone());
         Box::pin(async move {
             let found = looking.await.map_err(|error| Error::caused(ErrorKind::Resolve, host.clone(), error))?;
-            let open = permitted(&policy, &host, found)?;
-            Ok(Box::new(open.into_iter()) as Addrs)
+            Ok(permitted(&policy, &host, found)?.into_iter())
         })
     }
 }

@@ -1,13 +1,13 @@
-//! TLS for what does not speak HTTP: certificates are judged as the machine judges them, or by a fingerprint alone.
+//! TLS: certificates are judged as the machine judges them; for what does not speak HTTP also by a fingerprint alone.
 //!
-//! A certificate that is refused is named by its fingerprint in the error, so that somebody who knows it can say so.
+//! There a certificate that is refused is named by its fingerprint in the error, so that somebody who knows it can say so.
 
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme, WantsVerifier};
 use rustls_platform_verifier::Verifier;
 use sha2::{Digest, Sha256};
 
@@ -31,9 +31,25 @@ pub(crate) fn config(trust: Trust) -> Result<Arc<ClientConfig>, Error> {
         Trust::Fingerprint(known) => Judge::Known(known),
     };
     let verifier = Arc::new(Named { judge, provider: provider.clone() });
-    let builder =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(failed)?;
-    Ok(Arc::new(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
+    Ok(Arc::new(builder(provider)?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
+}
+
+/// What HTTP needs. On a machine without certificate authorities nobody is trusted.
+pub(crate) fn of_machine() -> Result<ClientConfig, Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = builder(provider.clone())?;
+    Ok(match Verifier::new(provider) {
+        Ok(verifier) => builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth(),
+        Err(error) => {
+            tracing::warn!(%error, "the machine has no certificate authorities: https will fail, http works");
+            builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()
+        }
+    })
+}
+
+fn builder(provider: Arc<CryptoProvider>) -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, Error> {
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    builder.map_err(|error| Error::caused(ErrorKind::Tls, "setting up TLS", error))
 }
 
 #[derive(Debug)]

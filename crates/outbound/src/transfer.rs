@@ -9,6 +9,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use http::{HeaderMap, Method, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use tokio::time::Instant;
 use url::Url;
 
@@ -81,15 +83,15 @@ impl fmt::Debug for Body {
 pub struct Response {
     status: StatusCode,
     headers: HeaderMap,
-    subject: String,
+    url: Url,
     idle: Duration,
-    body: reqwest::Response,
+    body: Incoming,
 }
 
 impl Response {
-    pub(crate) fn new(mut answer: reqwest::Response, subject: String, idle: Duration) -> Self {
-        let headers = std::mem::take(answer.headers_mut());
-        Self { status: answer.status(), headers, subject, idle, body: answer }
+    pub(crate) fn new(answer: http::Response<Incoming>, url: Url, idle: Duration) -> Self {
+        let (parts, body) = answer.into_parts();
+        Self { status: parts.status, headers: parts.headers, url, idle, body }
     }
 
     /// The status.
@@ -146,11 +148,17 @@ impl Response {
     pub fn stream(self) -> BoxStream<'static, Result<Bytes, Error>> {
         stream::unfold(Some(self), |state| async {
             let mut this = state?;
-            let failed = match tokio::time::timeout(this.idle, this.body.chunk()).await {
-                Ok(Ok(Some(piece))) => return Some((Ok(piece), Some(this))),
-                Ok(Ok(None)) => return None,
-                Ok(Err(error)) => Error::of(error, &this.subject),
-                Err(_) => Error::new(ErrorKind::Timeout, this.subject),
+            let failed = loop {
+                match tokio::time::timeout(this.idle, this.body.frame()).await {
+                    Ok(Some(Ok(frame))) => {
+                        // What comes after the body, in trailers, nobody asks for.
+                        let Ok(piece) = frame.into_data() else { continue };
+                        return Some((Ok(piece), Some(this)));
+                    }
+                    Ok(Some(Err(error))) => break Error::of_answer(error, &this.url),
+                    Ok(None) => return None,
+                    Err(_) => break Error::new(ErrorKind::Timeout, redact(&this.url)),
+                }
             };
             Some((Err(failed), None))
         })
@@ -160,7 +168,7 @@ impl Response {
 
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} from {}", self.status, self.subject)
+        write!(f, "{} from {}", self.status, redact(&self.url))
     }
 }
 

@@ -44,7 +44,7 @@ pub fn first_second(month: Month) -> Option<i64> {
 
 /// `2026-01-02T03:04:05`, UTC, as the envelope shows it.
 pub fn iso(gregorian: i64) -> String {
-    timestamp(gregorian).strftime("%Y-%m-%dT%H:%M:%S").to_string()
+    TimeZone::UTC.to_datetime(timestamp(gregorian)).to_string()
 }
 
 /// A time in a named zone by a `strftime` format; in UTC when the zone is unknown (then `false` stands beside it).

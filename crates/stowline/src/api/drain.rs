@@ -7,7 +7,7 @@
 //! A body that stands still, or that trickles, is not waited for: who sends it may only want to hold on to the connection.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream, HttpBody};
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use http::HeaderMap;
 use http::header::EXPECT;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// How much is thrown away at most, and for how long.
 const BYTES: u64 = 64 << 20;
@@ -45,21 +45,38 @@ impl Drained {
 struct Pace {
     still: Duration,
     begun: Instant,
+    /// When something came.
+    moved: Instant,
     received: u64,
-    patience: Pin<Box<Sleep>>,
+    /// When to see whether something came since; none before the body was waited for.
+    look: Option<Pin<Box<Sleep>>>,
 }
 
 impl Pace {
     fn new(still: Duration) -> Self {
-        Self { still, begun: Instant::now(), received: 0, patience: Box::pin(sleep(still)) }
+        let now = Instant::now();
+        Self { still, begun: now, moved: now, received: 0, look: None }
     }
 
     /// Notes what came; false when it was too little for too long.
     fn moved(&mut self, bytes: usize) -> bool {
         self.received = self.received.saturating_add(bytes as u64);
-        self.patience.as_mut().reset(Instant::now() + self.still);
-        let going = self.begun.elapsed();
+        self.moved = Instant::now();
+        let going = self.moved - self.begun;
         going <= self.still || self.received >= going.as_secs().saturating_mul(SLOWEST)
+    }
+
+    /// Done when nothing came for too long.
+    fn poll_stopped(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let until = self.moved + self.still;
+            let look = self.look.get_or_insert_with(|| Box::pin(sleep_until(until)));
+            ready!(look.as_mut().poll(context));
+            if until <= Instant::now() {
+                return Poll::Ready(());
+            }
+            look.as_mut().reset(until);
+        }
     }
 }
 
@@ -80,7 +97,7 @@ impl Stream for Drained {
             Poll::Ready(Some(Ok(_))) => Some(too_slow()),
             Poll::Ready(Some(Err(error))) => Some(std::io::Error::other(error)),
             Poll::Ready(None) => None,
-            Poll::Pending => match self.pace.as_mut().map(|pace| pace.patience.as_mut().poll(context)) {
+            Poll::Pending => match self.pace.as_mut().map(|pace| pace.poll_stopped(context)) {
                 Some(Poll::Ready(())) => Some(too_slow()),
                 _ => return Poll::Pending,
             },

@@ -5,6 +5,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -25,6 +26,11 @@ pub enum Reply {
     /// The caller has it already (304).
     NotModified(String),
 }
+
+/// The bytes of a short answer.
+const USUAL: usize = 512;
+/// The headers that an answer has, in all.
+const HEADERS: usize = 12;
 
 /// The key of what the server noted of a document.
 pub(super) const METADATA: &str = "metadata";
@@ -246,19 +252,57 @@ fn not_modified(tag: &str) -> Response {
     response
 }
 
+/// What stands around data, in the order in which it is written.
+#[derive(Serialize)]
+struct Envelope<'a> {
+    data: &'a Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<&'a str>,
+    #[serde(flatten)]
+    extra: &'a Map<String, Value>,
+    request_id: &'a str,
+    node: &'a str,
+    timestamp: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<Spent>,
+}
+
+impl<'a> Envelope<'a> {
+    fn of(about: &'a About, status: &'static str, data: &'a Value, extra: &'a Map<String, Value>) -> Self {
+        Self {
+            data,
+            error: None,
+            message: None,
+            status,
+            revision: None,
+            extra,
+            request_id: &about.request_id,
+            node: &about.node,
+            timestamp: time::iso(time::now()),
+            version: about.authenticated.then_some(env!("CARGO_PKG_VERSION")),
+            auth_token: about.token.as_deref().filter(|_| !extra.contains_key("auth_token")),
+            tokens: about.spent,
+        }
+    }
+}
+
 fn success(about: &About, data: Data) -> Response {
-    let mut body = Map::new();
-    let tag = data.revision.clone().unwrap_or_else(|| digest(&data.data));
+    let tag = data.revision.unwrap_or_else(|| digest(&data.data));
     if about.has.iter().any(|had| *had == tag || had == "*") {
         return not_modified(&tag);
     }
-    body.insert("data".into(), data.data);
-    body.insert("status".into(), "success".into());
-    if !data.unwritten {
-        body.insert("revision".into(), tag.as_str().into());
-    }
-    body.extend(data.extra);
-    let mut response = render(about, data.status, body);
+    let revision = (!data.unwritten).then_some(&*tag);
+    let envelope = Envelope { revision, ..Envelope::of(about, "success", &data.data, &data.extra) };
+    let mut response = render(about, data.status, &envelope);
     set(response.headers_mut(), ETAG, &format!("\"{tag}\""));
     if let Some(location) = data.location {
         set(response.headers_mut(), http::header::LOCATION, &format!("{}/{location}", about.path));
@@ -277,12 +321,13 @@ fn text(value: &Value) -> Vec<u8> {
 }
 
 fn failure(about: &About, fault: Fault) -> Response {
-    let mut body = Map::new();
-    body.insert("data".into(), fault.data);
-    body.insert("error".into(), fault.status.as_u16().to_string().into());
-    body.insert("message".into(), fault.message.into());
-    body.insert("status".into(), "error".into());
-    let mut response = render(about, fault.status, body);
+    let none = Map::new();
+    let envelope = Envelope {
+        error: Some(fault.status.as_str()),
+        message: Some(&fault.message),
+        ..Envelope::of(about, "error", &fault.data, &none)
+    };
+    let mut response = render(about, fault.status, &envelope);
     if fault.status == StatusCode::PRECONDITION_FAILED {
         *response.body_mut() = Body::empty();
     }
@@ -292,26 +337,22 @@ fn failure(about: &About, fault: Fault) -> Response {
     response
 }
 
-fn render(about: &About, status: StatusCode, mut body: Map<String, Value>) -> Response {
-    body.insert("request_id".into(), about.request_id.as_str().into());
-    body.insert("node".into(), about.node.as_str().into());
-    body.insert("timestamp".into(), time::iso(time::now()).into());
-    if about.authenticated {
-        body.insert("version".into(), env!("CARGO_PKG_VERSION").into());
+fn render(about: &About, status: StatusCode, envelope: &Envelope<'_>) -> Response {
+    let mut text = Vec::with_capacity(USUAL);
+    let written = match about.pretty {
+        true => serde_json::to_writer_pretty(&mut text, envelope),
+        false => serde_json::to_writer(&mut text, envelope),
+    };
+    if let Err(error) = written {
+        // Its keys are texts and it has no numbers that JSON has not.
+        tracing::error!(%error, "an answer cannot be written");
     }
-    if let Some(token) = about.token.as_ref().filter(|_| !body.contains_key("auth_token")) {
-        body.insert("auth_token".into(), token.as_str().into());
-    }
-    if let Some(Spent { consumed, remaining }) = about.spent {
-        body.insert("tokens".into(), json!({"consumed": consumed, "remaining": remaining}));
-    }
-    let body = Value::Object(body);
-    let text = if about.pretty { format!("{body:#}").into_bytes() } else { text(&body) };
     if let Some(function) = &about.callback {
         return script(function, status, &text);
     }
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
+    response.headers_mut().reserve(HEADERS);
     // Exactly this: the web console does not parse an error whose type carries a charset.
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

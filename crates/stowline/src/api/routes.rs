@@ -98,14 +98,8 @@ impl Verb {
 
     /// The verb with this name, in any case.
     pub fn named(name: &str) -> Option<Self> {
-        match name.to_ascii_uppercase().as_str() {
-            "GET" => Some(Self::Get),
-            "PUT" => Some(Self::Put),
-            "POST" => Some(Self::Post),
-            "PATCH" => Some(Self::Patch),
-            "DELETE" => Some(Self::Delete),
-            _ => None,
-        }
+        let all = [Self::Get, Self::Put, Self::Post, Self::Patch, Self::Delete];
+        all.into_iter().find(|verb| verb.word().eq_ignore_ascii_case(name))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::config::Api;
 const BURST: f64 = 10.0;
 
 /// What a request took of how many its sender may make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Spent {
     /// How many it counts for.
     pub consumed: u64,
