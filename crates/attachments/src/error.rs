@@ -30,6 +30,9 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Self::Delete as usize + 1;
+
     /// One word for logs and metrics.
     #[must_use]
     pub fn word(self) -> &'static str {

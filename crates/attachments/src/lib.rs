@@ -87,7 +87,8 @@ pub trait Handler: std::fmt::Debug + Send + Sync {
     /// * A part that the place cannot give alone is cut out of the whole; a part that does not exist is [`ErrorKind::Invalid`].
     /// * Bytes other than those stored are an error: of the length at once, of the content at the latest at the end of the stream.
     ///
-    /// `metadata` holds the public fields of the document, for places that take them as a query; it may be `Null`.
+    /// `metadata` holds the public fields of the document, for places that take them as a query; it may be `Null`, and need be nothing else
+    /// where the handler does not [want](Handler::wants_metadata) it.
     ///
     /// # Errors
     ///
@@ -112,6 +113,11 @@ pub trait Handler: std::fmt::Debug + Send + Sync {
     /// [`Error`] when it cannot be made. Whether the object is there is not looked at.
     async fn presign(&self, _receipt: &Receipt, _disposition: &str) -> Result<Option<Url>, Error> {
         Ok(None)
+    }
+
+    /// Whether a fetch uses the public fields of the document.
+    fn wants_metadata(&self) -> bool {
+        false
     }
 
     /// Whether doing a put twice may leave two objects, or the later one.

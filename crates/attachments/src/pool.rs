@@ -2,10 +2,13 @@
 //!
 //! Opening is cheap, but an open handler learns: a bucket's region, what its server cannot do. So handlers are kept, by the
 //! digest of their settings, and shared by all who use the same; changed settings are another handler.
+//!
+//! Whoever has a plan asks for its entries again and again: what their settings come to is worked out once for each.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use plan::HandlerConfig;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -16,6 +19,8 @@ use crate::{Handler, registry};
 
 /// How many are kept open. The one that was not used for longest goes first.
 const OPEN: usize = 1024;
+/// Of how many entries it is known at once what their settings come to.
+const ENTRIES: usize = 4 * OPEN;
 
 type Fingerprint = [u8; 32];
 
@@ -30,6 +35,17 @@ pub struct Pool {
 struct Kept {
     handlers: HashMap<Fingerprint, (Arc<dyn Handler>, u64)>,
     uses: u64,
+    /// Entries by their address, which nothing else has while they are known here.
+    entries: HashMap<usize, Entry>,
+}
+
+/// What the settings of an entry come to.
+#[derive(Clone)]
+struct Entry {
+    /// Keeps the address, and not the settings.
+    _of: Weak<HandlerConfig>,
+    fingerprint: Fingerprint,
+    destination: Option<Arc<str>>,
 }
 
 impl Pool {
@@ -45,8 +61,47 @@ impl Pool {
     ///
     /// [`ErrorKind::Misconfigured`] when the settings cannot work, or no handler has this kind.
     pub fn open(&self, kind: &str, settings: &Map<String, Value>) -> Result<Arc<dyn Handler>, Error> {
-        let fingerprint = fingerprint(kind, settings);
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared(fingerprint(kind, settings), kind, settings)
+    }
+
+    /// The handler of an entry of a plan, as [`Pool::open`] gives it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::open`].
+    pub fn open_entry(&self, entry: &Arc<HandlerConfig>) -> Result<Arc<dyn Handler>, Error> {
+        self.shared(self.entry(entry).fingerprint, &entry.handler, &entry.settings)
+    }
+
+    /// Which destination an entry of a plan means ([`Kind::destination`](crate::Kind)); `None` when no handler has its kind.
+    pub fn destination(&self, entry: &Arc<HandlerConfig>) -> Option<Arc<str>> {
+        self.entry(entry).destination
+    }
+
+    fn entry(&self, entry: &Arc<HandlerConfig>) -> Entry {
+        let address = Arc::as_ptr(entry).addr();
+        if let Some(known) = self.kept().entries.get(&address) {
+            return known.clone();
+        }
+        let HandlerConfig { handler, settings, .. } = &**entry;
+        let destination = registry::kind(handler).map(|kind| (kind.destination)(settings).into());
+        let known = Entry { _of: Arc::downgrade(entry), fingerprint: fingerprint(handler, settings), destination };
+        let mut kept = self.kept();
+        // Many of them are of plans that were replaced.
+        if kept.entries.len() >= ENTRIES {
+            kept.entries.clear();
+        }
+        kept.entries.insert(address, known.clone());
+        known
+    }
+
+    fn shared(
+        &self,
+        fingerprint: Fingerprint,
+        kind: &str,
+        settings: &Map<String, Value>,
+    ) -> Result<Arc<dyn Handler>, Error> {
+        let mut kept = self.kept();
         kept.uses += 1;
         let now = kept.uses;
         if let Some((handler, used)) = kept.handlers.get_mut(&fingerprint) {
@@ -60,6 +115,10 @@ impl Pool {
         }
         kept.handlers.insert(fingerprint, (handler.clone(), now));
         Ok(handler)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn fresh(&self, kind: &str, settings: &Map<String, Value>) -> Result<Arc<dyn Handler>, Error> {
@@ -145,6 +204,39 @@ mod tests {
         let other = pool.open("http", &settings(json!({"verb": "post", "url": "http://h"}))).unwrap();
         assert!(Arc::ptr_eq(&first, &again));
         assert!(!Arc::ptr_eq(&first, &other));
+    }
+
+    fn entry(bucket: &str) -> Arc<HandlerConfig> {
+        let settings = settings(json!({"bucket": bucket, "key": "k", "secret": "s", "host": "h"}));
+        Arc::new(HandlerConfig { handler: "s3".into(), name: None, settings, rest: Map::new() })
+    }
+
+    #[test]
+    fn an_entry_is_what_its_settings_are() {
+        let pool = pool();
+        for round in 0..3 {
+            for bucket in ["first", "other"] {
+                let entry = entry(bucket);
+                let opened = pool.open_entry(&entry).unwrap();
+                assert!(Arc::ptr_eq(&opened, &pool.open("s3", &entry.settings).unwrap()), "{bucket} {round}");
+                let destination = (registry::kind("s3").unwrap().destination)(&entry.settings);
+                assert_eq!(pool.destination(&entry).as_deref(), Some(&*destination));
+            }
+        }
+        let unknown = Arc::new(HandlerConfig { handler: "pigeon".into(), ..HandlerConfig::clone(&entry("first")) });
+        assert_eq!(pool.destination(&unknown), None);
+        assert!(pool.open_entry(&unknown).is_err());
+    }
+
+    #[test]
+    fn entries_make_room_for_others() {
+        let pool = pool();
+        let held: Vec<_> = (0..=ENTRIES).map(|n| entry(&format!("held-{n}"))).collect();
+        for (n, entry) in held.iter().enumerate() {
+            let destination = pool.destination(entry).unwrap();
+            assert!(destination.ends_with(&format!("/held-{n}")), "{destination}");
+        }
+        assert_eq!(pool.kept().entries.len(), 1);
     }
 
     #[test]

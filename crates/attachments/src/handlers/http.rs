@@ -130,6 +130,10 @@ impl Handler for Http {
         }
     }
 
+    fn wants_metadata(&self) -> bool {
+        true
+    }
+
     async fn delete(&self, receipt: &Receipt) -> Result<(), Error> {
         if receipt.shared {
             tracing::info!(destination = receipt.destination, "an object stays: others may lie under the same name");

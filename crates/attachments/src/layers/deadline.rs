@@ -82,6 +82,10 @@ impl Handler for Deadline {
         done.map_err(|_| stalled(Operation::Fetch))?
     }
 
+    fn wants_metadata(&self) -> bool {
+        self.inner.wants_metadata()
+    }
+
     fn at_least_once(&self) -> bool {
         self.inner.at_least_once()
     }

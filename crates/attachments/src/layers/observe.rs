@@ -2,10 +2,11 @@
 //!
 //! The outcome is `ok` or the kind of the error. No label and no log line names an account, a location or a setting.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use async_trait::async_trait;
+use metrics::Histogram;
 use serde_json::Value;
 use url::Url;
 
@@ -24,20 +25,26 @@ pub(crate) const SECONDS: &str = "stowline_handler_seconds";
 pub struct Observe {
     inner: Arc<dyn Handler>,
     kind: &'static str,
+    /// The histograms of what went well, by operation, once there was one.
+    good: [OnceLock<Histogram>; Operation::COUNT],
 }
 
 impl Observe {
     /// Watches this handler, which is of this kind.
     #[must_use]
     pub fn new(inner: Arc<dyn Handler>, kind: &'static str) -> Self {
-        Self { inner, kind }
+        Self { inner, kind, good: Default::default() }
     }
 
     fn note<T>(&self, operation: Operation, began: Instant, outcome: Result<T, Error>) -> Result<T, Error> {
         let seconds = began.elapsed().as_secs_f64();
         let word = outcome.as_ref().map_or_else(|error| error.kind().word(), |_| "ok");
-        metrics::histogram!(SECONDS, "handler" => self.kind, "operation" => operation.word(), "outcome" => word)
-            .record(seconds);
+        let times =
+            || metrics::histogram!(SECONDS, "handler" => self.kind, "operation" => operation.word(), "outcome" => word);
+        match (&outcome, self.good.get(operation as usize)) {
+            (Ok(_), Some(good)) => good.get_or_init(times).record(seconds),
+            _ => times().record(seconds),
+        }
         let status = outcome.as_ref().err().and_then(Error::exchange).and_then(|exchange| exchange.status);
         tracing::debug!(
             handler.kind = self.kind,
@@ -75,6 +82,10 @@ impl Handler for Observe {
 
     async fn presign(&self, receipt: &Receipt, disposition: &str) -> Result<Option<Url>, Error> {
         self.inner.presign(receipt, disposition).await
+    }
+
+    fn wants_metadata(&self) -> bool {
+        self.inner.wants_metadata()
     }
 
     fn at_least_once(&self) -> bool {

@@ -63,6 +63,10 @@ impl Handler for Verify {
         self.inner.presign(receipt, disposition).await
     }
 
+    fn wants_metadata(&self) -> bool {
+        self.inner.wants_metadata()
+    }
+
     fn at_least_once(&self) -> bool {
         self.inner.at_least_once()
     }

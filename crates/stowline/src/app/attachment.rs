@@ -33,6 +33,7 @@ fn is_released(document: &Document) -> bool {
 
 /// An attachment, as its document knows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Fields")]
 pub struct Attachment {
     /// Media type.
     pub content_type: String,
@@ -60,7 +61,7 @@ impl Attachment {
 }
 
 /// Where an attachment's bytes are.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Place {
     /// On their way: in `file`, until the handler has them.
@@ -82,12 +83,52 @@ pub enum Place {
         /// The handler's id.
         handler_id: HandlerId,
         /// The owner whose plan it was.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         owner: Option<String>,
         /// A copy that stays here (`stub`).
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         file: Option<FileId>,
     },
+}
+
+/// An attachment as it is written: the fields of all places side by side. Read so, none of them is kept aside until the place is known.
+#[derive(Deserialize)]
+struct Fields {
+    content_type: String,
+    length: u64,
+    sha256: String,
+    generation: String,
+    state: State,
+    file: Option<FileId>,
+    area: Option<Area>,
+    receipt: Option<Box<Receipt>>,
+    handler_id: Option<HandlerId>,
+    owner: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Pending,
+    Local,
+    Stored,
+}
+
+impl TryFrom<Fields> for Attachment {
+    type Error = &'static str;
+
+    fn try_from(fields: Fields) -> Result<Self, &'static str> {
+        let Fields { content_type, length, sha256, generation, state, file, area, receipt, handler_id, owner } = fields;
+        let place = match (state, file, area, receipt, handler_id) {
+            (State::Pending, Some(file), Some(area), ..) => Place::Pending { file, area },
+            (State::Local, Some(file), ..) => Place::Local { file },
+            (State::Stored, file, _, Some(receipt), Some(handler_id)) => {
+                Place::Stored { receipt, handler_id, owner, file }
+            }
+            _ => return Err("a field is missing that the state needs"),
+        };
+        Ok(Self { content_type, length, sha256, generation, place })
+    }
 }
 
 /// The two folders of files.

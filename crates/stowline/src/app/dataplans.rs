@@ -192,9 +192,7 @@ pub async fn settings(
     id: &HandlerId,
     destination: &str,
 ) -> Result<Option<Settings>, Error> {
-    let fits = |entry: &HandlerConfig| {
-        attachments::kind(&entry.handler).is_some_and(|kind| (kind.destination)(&entry.settings) == destination)
-    };
+    let fits = |entry: &Arc<HandlerConfig>| app.handlers.destination(entry).as_deref() == Some(destination);
     let plan = of(app, account, owner).await?;
     if let Some((entry, level)) = plan.handler(id).filter(|(entry, _)| fits(entry)) {
         let owner = owner_at(app, account, owner, &plan, level, entry).await?;
@@ -225,7 +223,7 @@ pub async fn settings(
     for scope in scopes {
         let (retired, linked) = retirement::retired(app, &scope, id).await?;
         if let Some(entry) = retired.into_iter().find(fits) {
-            return Ok(Some(Settings { entry: entry.into(), owner: Owner::of(&scope) }));
+            return Ok(Some(Settings { entry, owner: Owner::of(&scope) }));
         }
         plans.extend(linked);
     }
@@ -275,7 +273,7 @@ async fn of_plans(
     current: Option<Scope>,
     once: Vec<Scope>,
     id: &HandlerId,
-    fits: impl Fn(&HandlerConfig) -> bool,
+    fits: impl Fn(&Arc<HandlerConfig>) -> bool,
 ) -> Result<Option<Settings>, Error> {
     for scope in current.into_iter().chain(once) {
         let document = document(app, &scope).await?;
@@ -286,7 +284,7 @@ async fn of_plans(
         }
         let (retired, _) = retirement::retired(app, &scope, id).await?;
         if let Some(entry) = retired.into_iter().find(&fits) {
-            return Ok(Some(Settings { entry: entry.into(), owner: Owner::of(&scope) }));
+            return Ok(Some(Settings { entry, owner: Owner::of(&scope) }));
         }
     }
     Ok(None)

@@ -22,7 +22,7 @@ use attachments::{Location, location};
 use bytes::Bytes;
 use delivery::{FileId, JobId, NewJob};
 use futures_util::{Stream, StreamExt};
-use plan::{AccountId, AttachmentName, AttachmentRoute, Database, DocId, DocType, HandlerId, Placement};
+use plan::{AccountId, AttachmentName, AttachmentRoute, Database, DocId, DocType, HandlerConfig, HandlerId, Placement};
 use serde_json::{Map, Value};
 
 use super::attachment::{ATTACHMENTS, Area, Attachment, Place, attachments_of, files};
@@ -56,8 +56,8 @@ pub struct Deposit {
 #[derive(Clone)]
 struct Routed {
     attachment: AttachmentRoute,
-    settings: Map<String, Value>,
-    destination: String,
+    entry: Arc<HandlerConfig>,
+    destination: Arc<str>,
     /// The account's time zone, where the location has a date.
     zone: Option<String>,
 }
@@ -109,12 +109,11 @@ impl Deposit {
         }
         let mut route = route.attachment.as_ref().and_then(|attachment| {
             let (entry, _) = dataplan.handler(&attachment.handler_id)?;
-            let kind = attachments::kind(&entry.handler)?;
-            let destination = (kind.destination)(&entry.settings);
-            Some(Routed { attachment: attachment.clone(), settings: entry.settings.clone(), destination, zone: None })
+            let destination = app.handlers.destination(entry)?;
+            Some(Routed { attachment: attachment.clone(), entry: entry.clone(), destination, zone: None })
         });
         if let Some(routed) = &mut route
-            && attachments::asks_when(&routed.settings, &routed.attachment.params)
+            && attachments::asks_when(&routed.entry.settings, &routed.attachment.params)
         {
             let account = accounts::find(app, &target.account).await?;
             routed.zone = account.and_then(|account| account.timezone().map(str::to_owned));
@@ -355,7 +354,7 @@ impl Deposit {
             generation: attachment.generation.clone(),
             handler_id: routed.attachment.handler_id.clone(),
             handler: routed.attachment.kind.clone(),
-            destination: routed.destination.clone(),
+            destination: routed.destination.to_string(),
             location: self.location(routed, name, public)?,
             content_type: attachment.content_type.clone(),
             length: attachment.length,
@@ -373,7 +372,7 @@ impl Deposit {
         let at = time::moment(happened, routed.zone.as_deref());
         let public = Value::Object(public);
         let document = attachments::Document { account_id: Some(account.as_ref()), database, id, public: &public, at };
-        Ok(location(&routed.attachment.kind, &routed.settings, &routed.attachment.params, &document, name)?)
+        Ok(location(&routed.attachment.kind, &routed.entry.settings, &routed.attachment.params, &document, name)?)
     }
 
     /// Where an attachment of the document goes, which has these public fields; none when it stays here.
@@ -382,7 +381,7 @@ impl Deposit {
         Ok(Some(Aim {
             handler_id: routed.attachment.handler_id.clone(),
             handler: routed.attachment.kind.clone(),
-            destination: routed.destination.clone(),
+            destination: routed.destination.to_string(),
             location: self.location(routed, name, public)?,
             placement: routed.attachment.placement,
         }))

@@ -209,7 +209,8 @@ async fn from_handler(
     range: Option<(u64, u64)>,
 ) -> Result<Bytestream, Error> {
     let wanted = range.map(|(first, last)| ByteRange::FromTo(first, last));
-    let body = handler.fetch(receipt, wanted, &Value::Object(document.public())).await?;
+    let metadata = if handler.wants_metadata() { Value::Object(document.public()) } else { Value::Null };
+    let body = handler.fetch(receipt, wanted, &metadata).await?;
     Ok(body.stream.map_err(std::io::Error::other).boxed())
 }
 

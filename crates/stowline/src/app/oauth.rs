@@ -229,12 +229,12 @@ fn same_place(known: &str, base: &str) -> bool {
 ///
 /// # Errors
 /// [`Error::Destination`] when the settings cannot work, or name a consent that is not the owner's; [`Error::Unavailable`].
-pub async fn open(app: &App, entry: &HandlerConfig, owner: &Owner) -> Result<Arc<dyn Handler>, Error> {
+pub async fn open(app: &App, entry: &Arc<HandlerConfig>, owner: &Owner) -> Result<Arc<dyn Handler>, Error> {
     if let Some((name, why)) = fault(app, entry, owner).await? {
         let error = attachments::Error::new(Operation::Open, ErrorKind::Misconfigured, format!("{name} {why}"));
         return Err(error.into());
     }
-    Ok(app.handlers.open(&entry.handler, &entry.settings)?)
+    Ok(app.handlers.open_entry(entry)?)
 }
 
 /// Adds what is wrong with the consents that a document's entries name; entries that are `known` already are not asked about again.

@@ -2,6 +2,7 @@
 //!
 //! The plan and its params play no part; the object lies where the settings alone put it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use attachments::{ErrorKind, Payload, PutKey, location};
@@ -115,7 +116,7 @@ async fn attempt(app: &App, scope: &Scope, entry: &HandlerConfig, request_id: &s
     };
     let place = location(&entry.handler, &entry.settings, &Map::new(), &document, &name).map_err(Fault::Destination)?;
     let unread = |_| Fault::Unfit("the accounts cannot be read now");
-    let entry = issued::entry(app, scope, entry.clone()).await.map_err(unread)?;
+    let entry = Arc::new(issued::entry(app, scope, entry.clone()).await.map_err(unread)?);
     let handler = oauth::open(app, &entry, &Owner::of(scope)).await.map_err(|error| match error {
         Error::Destination(error) => Fault::Destination(error),
         _ => Fault::Unfit("the consents cannot be read now"),

@@ -6,6 +6,8 @@
 //!
 //! An account that leaves a plan has nothing to retire, because the entries are the plan's; that it once linked to the plan is remembered here.
 
+use std::sync::Arc;
+
 use plan::{HandlerConfig, HandlerId, PlanId};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -115,7 +117,7 @@ fn kept<'a>(document: &'a Document, field: &str) -> impl Iterator<Item = &'a Val
 ///
 /// # Errors
 /// [`Error::Unavailable`], [`Error::Internal`] when one cannot be opened.
-pub async fn retired(app: &App, scope: &Scope, id: &HandlerId) -> Result<(Vec<HandlerConfig>, Vec<Scope>), Error> {
+pub async fn retired(app: &App, scope: &Scope, id: &HandlerId) -> Result<(Vec<Arc<HandlerConfig>>, Vec<Scope>), Error> {
     let Some(document) = document(app, scope).await? else { return Ok(Default::default()) };
     let mut found = Vec::new();
     for kept in kept(&document, ENTRIES) {
@@ -125,7 +127,7 @@ pub async fn retired(app: &App, scope: &Scope, id: &HandlerId) -> Result<(Vec<Ha
         };
         let entry = app.keys.open_sealed(&sealed_place(scope, id.as_ref()), sealed)?;
         if let Some((_, entry)) = configured(id.as_ref(), &entry) {
-            found.push(issued::entry(app, scope, entry).await?);
+            found.push(Arc::new(issued::entry(app, scope, entry).await?));
         }
     }
     let plans = kept(&document, PLANS).filter_map(|place| Scope::of_plan(place.as_str()?)).collect();
