@@ -324,7 +324,7 @@ fn failure(about: &About, fault: Fault) -> Response {
     let none = Map::new();
     let envelope = Envelope {
         error: Some(fault.status.as_str()),
-        message: Some(&fault.message),
+        message: Some(fault.message),
         ..Envelope::of(about, "error", &fault.data, &none)
     };
     let mut response = render(about, fault.status, &envelope);
