@@ -102,12 +102,16 @@ impl Client {
     }
 
     pub(crate) fn with_lookup(policy: Arc<Policy>, timeouts: Timeouts, lookup: Lookup) -> Result<Self, Error> {
+        Ok(Self::with_parts(policy, timeouts, lookup, tls::of_machine()?))
+    }
+
+    fn with_parts(policy: Arc<Policy>, timeouts: Timeouts, lookup: Lookup, tls: rustls::ClientConfig) -> Self {
         install_tls();
         let mut tcp = HttpConnector::new_with_resolver(Resolver::new(policy.clone(), lookup.clone()));
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(Duration::from_secs(30)));
-        let builder = HttpsConnectorBuilder::new().with_tls_config(tls::of_machine()?);
+        let builder = HttpsConnectorBuilder::new().with_tls_config(tls);
         let connector = Bounded::new(builder.https_or_http().enable_http1().wrap_connector(tcp), timeouts.connect);
         let build = |kept| {
             let mut builder = legacy::Client::builder(TokioExecutor::new());
@@ -115,7 +119,7 @@ impl Client {
             // Shorter than the patience of common servers: a connection that they are about to close is not used again.
             builder.pool_idle_timeout(Duration::from_secs(15)).build(connector.clone())
         };
-        Ok(Self { pooled: build(usize::MAX), fresh: build(0), policy, lookup, timeouts })
+        Self { pooled: build(usize::MAX), fresh: build(0), policy, lookup, timeouts }
     }
 
     /// The policy that holds for every request.

@@ -85,6 +85,44 @@ async fn every_body_says_its_length() {
     }
 }
 
+/// A server for `localhost` behind TLS, and its certificate, which nobody vouches for.
+async fn behind_tls() -> (SocketAddr, rustls::pki_types::CertificateDer<'static>) {
+    testkit::install_tls();
+    let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = issued.cert.der().clone();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder().with_no_client_auth();
+    let acceptor =
+        tokio_rustls::TlsAcceptor::from(Arc::new(config.with_single_cert(vec![certificate.clone()], key).unwrap()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut buffer = [0; 1024];
+            let read = stream.read(&mut buffer).await.unwrap();
+            assert!(buffer[..read].starts_with(b"GET /in HTTP/1.1\r\n"));
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecure").await;
+        }
+    });
+    (address, certificate)
+}
+
+#[tokio::test]
+async fn a_certificate_is_believed_for_its_name_when_somebody_vouches_for_it() {
+    let (address, certificate) = behind_tls().await;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let believing = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let client = Client::with_parts(open(), Timeouts::default(), system(), believing);
+    let at = |host: &str| request(Method::GET, &format!("https://{host}:{}/in", address.port()), Body::Empty);
+    assert_eq!(text(&client, at("localhost")).await, "secure");
+    // Another name than that of the certificate, and a machine that does not know who issued it.
+    assert_eq!(client.send(at("127.0.0.1")).await.unwrap_err().kind(), ErrorKind::Tls);
+    let machine = Client::new(open()).unwrap();
+    assert_eq!(machine.send(at("localhost")).await.unwrap_err().kind(), ErrorKind::Tls);
+}
+
 #[tokio::test]
 async fn a_user_in_the_url_is_sent_and_never_shown() {
     let address = server().await;
