@@ -6,13 +6,14 @@
 //!
 //! An endpoint is a function in `api/x.rs` and a line in [`ROUTES`] (`api/routes.rs`). It gets a [`Call`], calls `app`, and answers a [`Reply`].
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use http::{HeaderValue, Method, StatusCode};
+use metrics::Histogram;
 
 use crate::app::knocks::{self, Knock};
 use crate::app::{App, Error, accounts, audit as trail};
@@ -84,13 +85,25 @@ async fn serve(app: Arc<App>, request: Request) -> Response {
     let (about, outcome) = handle(app, request).await;
     let response = envelope::wrap(&about, outcome);
     let duration = started.elapsed();
-    metrics::histogram!("stowline_http_request_seconds", "method" => known(&method), "status" => response.status().as_u16().to_string())
-        .record(duration.as_secs_f64());
+    times(known(&method), response.status()).record(duration.as_secs_f64());
     tracing::debug!(
         request.id = %about.request_id, http.method = %method, http.path = %path, http.status = response.status().as_u16(),
         duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), "answered"
     );
     response
+}
+
+/// The times of answers with this verb and status. Whose they are is found out once for each: that takes longer than to note one.
+fn times(verb: &'static str, status: StatusCode) -> Histogram {
+    static KNOWN: RwLock<Vec<(&'static str, StatusCode, Histogram)>> = RwLock::new(Vec::new());
+    let fits = |(known, of, _): &&(&'static str, StatusCode, Histogram)| *known == verb && *of == status;
+    if let Some((.., times)) = KNOWN.read().unwrap_or_else(PoisonError::into_inner).iter().find(fits) {
+        return times.clone();
+    }
+    let times =
+        metrics::histogram!("stowline_http_request_seconds", "method" => verb, "status" => status.as_u16().to_string());
+    KNOWN.write().unwrap_or_else(PoisonError::into_inner).push((verb, status, times.clone()));
+    times
 }
 
 /// The path for logs: without the token that may stand in it.

@@ -296,7 +296,7 @@ impl<'a> Envelope<'a> {
 }
 
 fn success(about: &About, data: Data) -> Response {
-    let tag = data.revision.unwrap_or_else(|| digest(&data.data));
+    let tag = data.revision.unwrap_or_else(|| digest_of(&data.data));
     if about.has.iter().any(|had| *had == tag || had == "*") {
         return not_modified(&tag);
     }
@@ -311,7 +311,7 @@ fn success(about: &About, data: Data) -> Response {
 }
 
 /// Names the content of an answer that is no single document.
-fn digest(data: &Value) -> String {
+pub(super) fn digest_of(data: &Value) -> String {
     hex::encode(&Sha256::digest(text(data))[..16])
 }
 

@@ -7,7 +7,7 @@
 //! Answers are in the envelope, without the token that would stand there otherwise: 201 for a file that is new, 200 for one that came before, 200 for
 //! every call record (`mod_xml_cdr` takes nothing else for success). All of them are durable then.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -16,6 +16,7 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, WWW_AUTHENTICATE};
 use serde_json::json;
 use switches::facts;
 
+use super::envelope::digest_of;
 use super::error::Fault;
 use super::proof::basic;
 use super::{Access, Call, Reply};
@@ -178,9 +179,17 @@ pub async fn cdr(app: Arc<App>, mut call: Call) -> Result<Reply, Fault> {
     let data = match ingest::accept(&app, call.account()?, &body).await? {
         Recorded::Kept(Kept { document, new }) => json!({"id": document.id.as_ref(), "new": new}),
         Recorded::Skipped(why) => json!({"skipped": why}),
-        Recorded::Accepted => json!({"accepted": true}),
+        Recorded::Accepted => return Ok(accepted()),
     };
     Ok(Reply::ok(data))
+}
+
+/// The answer in a burst, which is always the same: its tag is worked out once.
+fn accepted() -> Reply {
+    static TAG: OnceLock<String> = OnceLock::new();
+    let data = json!({"accepted": true});
+    let tag = TAG.get_or_init(|| digest_of(&data));
+    Reply::ok(data).revision(tag)
 }
 
 /// The whole body of a call record.
