@@ -234,12 +234,8 @@ fn segments(path: &str) -> Result<Vec<String>, Fault> {
         Some("v1") => return Err(Fault::gone()),
         _ => return Err(Fault::no_such_path()),
     }
-    let mut decoded = Vec::with_capacity(8);
-    for segment in segments {
-        let segment = percent_decode_str(segment).decode_utf8().map_err(|_| Fault::no_such_path())?;
-        decoded.push(segment.into_owned());
-    }
-    Ok(decoded)
+    let decode = |segment: &str| percent_decode_str(segment).decode_utf8().map(std::borrow::Cow::into_owned);
+    segments.map(decode).collect::<Result<_, _>>().map_err(|_| Fault::no_such_path())
 }
 
 /// What is not JSON by its type is a file, but for the type that curl sends when it is told none.

@@ -46,17 +46,11 @@ pub(super) fn file_name(message: &Message, zone: Option<&str>, attachment: &str)
         .and_then(|metadata| metadata.get("caller_id_number"))
         .and_then(Value::as_str);
     let harmless = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '_' | '.');
-    let mut name: String = number.unwrap_or_default().chars().filter(harmless).collect();
-    if name.is_empty() {
-        name.push_str("unknown");
-    }
-    name.push('_');
-    name.push_str(&time::local(message.timestamp(), zone, "%Y-%m-%d_%H-%M-%S").0);
-    if let Some(extension) = media_types::extension_in(attachment) {
-        name.push('.');
-        name.push_str(&extension);
-    }
-    name
+    let number: String = number.unwrap_or_default().chars().filter(harmless).collect();
+    let number = if number.is_empty() { "unknown" } else { &number };
+    let (at, _) = time::local(message.timestamp(), zone, "%Y-%m-%d_%H-%M-%S");
+    let extension = media_types::extension_in(attachment).map(|extension| format!(".{extension}")).unwrap_or_default();
+    format!("{number}_{at}{extension}")
 }
 
 /// `PUT …/raw`: other audio for the message.
