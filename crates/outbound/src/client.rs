@@ -27,10 +27,10 @@ use url::Url;
 use crate::bounded::Bounded;
 use crate::error::{Error, ErrorKind};
 use crate::policy::Policy;
-use crate::redact;
 use crate::resolver::{Lookup, Resolver, servers, system};
 use crate::tls::{self, Trust};
 use crate::transfer::{Body, Progress, Request, Response};
+use crate::{has_user, redact, without_user};
 
 /// Bytes that may lie in buffers between us and a slow line after the last was handed over.
 const IN_BUFFERS: u64 = 4 << 20;
@@ -241,7 +241,7 @@ fn complete(headers: &mut HeaderMap, method: &Method, url: &Url, length: u64) {
 
 /// User and password of a URL, as a header says them.
 fn user(url: &Url) -> Option<HeaderValue> {
-    if url.username().is_empty() && url.password().is_none() {
+    if !has_user(url) {
         return None;
     }
     let mut shown: Vec<u8> = percent_decode_str(url.username()).collect();
@@ -255,14 +255,7 @@ fn user(url: &Url) -> Option<HeaderValue> {
 /// Where a request goes, without user, password and fragment.
 fn uri(url: &Url) -> Result<Uri, Error> {
     let read = |text: &str| Uri::try_from(text).map_err(|error| Error::caused(ErrorKind::Other, redact(url), error));
-    if url.username().is_empty() && url.password().is_none() {
-        return read(url.as_str());
-    }
-    let mut plain = url.clone();
-    // Both fail only on URLs that cannot have a user, and then there is none to remove.
-    let _ = plain.set_username("");
-    let _ = plain.set_password(None);
-    read(plain.as_str())
+    if has_user(url) { read(without_user(url).as_str()) } else { read(url.as_str()) }
 }
 
 /// A body in the client library's form, its progress noted.

@@ -44,11 +44,20 @@ use url::Url;
 /// ```
 #[must_use]
 pub fn redact(url: &Url) -> String {
-    let mut shown = url.clone();
-    // Both fail only on URLs that cannot have a user, and then there is none to remove.
-    let _ = shown.set_username("");
-    let _ = shown.set_password(None);
+    let mut shown = without_user(url);
     shown.set_query(None);
     shown.set_fragment(None);
     shown.into()
+}
+
+fn without_user(url: &Url) -> Url {
+    let mut plain = url.clone();
+    // Both fail only on URLs that cannot have a user, and then there is none to remove.
+    let _ = plain.set_username("");
+    let _ = plain.set_password(None);
+    plain
+}
+
+fn has_user(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
 }

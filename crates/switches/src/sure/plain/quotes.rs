@@ -12,8 +12,7 @@ const BLOCK: usize = 64;
 pub(super) struct Quotes<'a> {
     blocks: std::slice::Iter<'a, [u8; BLOCK]>,
     tail: Option<[u8; BLOCK]>,
-    /// Where the block that is looked at begins, and where it ends.
-    begin: usize,
+    /// Where the block that is looked at ends.
     end: usize,
     /// The quotes of it that were not given, its first byte at the lowest bit.
     left: u64,
@@ -28,7 +27,7 @@ impl<'a> Quotes<'a> {
         let (blocks, rest) = text.as_chunks();
         let mut tail = [b' '; BLOCK];
         tail[..rest.len()].copy_from_slice(rest);
-        Self { blocks: blocks.iter(), tail: Some(tail), begin: 0, end: 0, left: 0, escaped: false, unknown: false }
+        Self { blocks: blocks.iter(), tail: Some(tail), end: 0, left: 0, escaped: false, unknown: false }
     }
 
     /// Where the next one is; `None` after the last, at a control character, and where an escape is none of those that are a letter long.
@@ -39,23 +38,15 @@ impl<'a> Quotes<'a> {
         }
         let first = self.left.trailing_zeros() as usize;
         self.left &= self.left.wrapping_sub(1);
-        (first < BLOCK).then_some(self.begin + first)
+        (first < BLOCK).then(|| self.end - BLOCK + first)
     }
 
     /// Goes on to the next block with a quote.
     #[inline(never)]
     fn advance(&mut self) {
         while self.left == 0 && !self.unknown {
-            self.begin = self.end;
-            self.left = match (self.blocks.next(), &self.tail) {
-                (Some(block), _) => self.block(block),
-                (None, Some(tail)) => {
-                    let tail = *tail;
-                    self.tail = None;
-                    self.block(&tail)
-                }
-                (None, None) => return,
-            };
+            let Some(block) = self.blocks.next().copied().or_else(|| self.tail.take()) else { return };
+            self.left = self.block(&block);
             self.end += BLOCK;
         }
     }
