@@ -1,9 +1,12 @@
 //! How records lie in a segment. All numbers are little-endian.
 //!
 //! ```text
-//!   segment   "SLOG0001" | salt (8) | record…
+//!   segment   "SLOG0001" | salt (8) | record…                    groups follow each other at once
+//!             "SLOG0002" | salt (8) | record… zero… | record…    each group ends with a zero at least, and the next one begins with a block of 4096 bytes
 //!   record    "rec\x01" | bytes of the head (4) | of the body (4) | checksum of the body (4) | checksum of all before and of the head (4) | head | body
 //! ```
+//!
+//! In the second form whole blocks are written, and none twice. Behind the last group may stand anything, also records of another salt.
 //!
 //! Checksums are CRC-32 over the salt and the bytes. That of the body is apart, so that heads can be read without it.
 
@@ -14,11 +17,40 @@ use crate::LONGEST;
 
 /// Bytes at the beginning of a segment.
 pub(crate) const BEGINNING: usize = 16;
+/// What disks write as a whole, and memory is mapped by, or a multiple of both.
+pub(crate) const BLOCK: u64 = 4096;
 /// Bytes before a record's head.
 pub(crate) const HEADER: usize = 20;
 /// The first bytes of a record.
 pub(crate) const MAGIC: [u8; 4] = *b"rec\x01";
-const SEGMENT: [u8; 8] = *b"SLOG0001";
+
+/// How the groups of a segment lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// One behind the other.
+    Dense,
+    /// Each in blocks of its own.
+    Blocks,
+}
+
+impl Form {
+    const ALL: [Self; 2] = [Self::Dense, Self::Blocks];
+
+    fn name(self) -> [u8; 8] {
+        match self {
+            Self::Dense => *b"SLOG0001",
+            Self::Blocks => *b"SLOG0002",
+        }
+    }
+
+    /// Where the group begins that follows one which ends here.
+    pub(crate) fn next_group(self, end: u64) -> u64 {
+        match self {
+            Self::Dense => end,
+            Self::Blocks => (end + 1).next_multiple_of(BLOCK),
+        }
+    }
+}
 
 /// What goes into the checksums of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,17 +71,18 @@ impl Salt {
     }
 
     /// The first bytes of a segment with this salt.
-    pub(crate) fn beginning(self) -> [u8; BEGINNING] {
+    pub(crate) fn beginning(self, form: Form) -> [u8; BEGINNING] {
         let mut bytes = [0; BEGINNING];
-        bytes[..8].copy_from_slice(&SEGMENT);
+        bytes[..8].copy_from_slice(&form.name());
         bytes[8..].copy_from_slice(&self.0);
         bytes
     }
 
-    /// The salt of a segment that begins so.
-    pub(crate) fn of(beginning: &[u8; BEGINNING]) -> Option<Self> {
+    /// The salt of a segment that begins so, and its form.
+    pub(crate) fn of(beginning: &[u8; BEGINNING]) -> Option<(Self, Form)> {
         let (name, salt) = beginning.split_at(8);
-        (name == SEGMENT).then(|| salt.try_into().map(Self).ok()).flatten()
+        let form = Form::ALL.into_iter().find(|form| form.name() == name)?;
+        Some((Self(salt.try_into().ok()?), form))
     }
 
     fn hasher(self) -> Hasher {

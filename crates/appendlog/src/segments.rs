@@ -6,17 +6,20 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use memchr::memmem;
+use rustix::fs::OFlags;
 
-use crate::frame::{BEGINNING, HEADER, Header, MAGIC, Salt};
+use crate::frame::{BEGINNING, BLOCK, Form, HEADER, Header, MAGIC, Salt};
 use crate::{Found, Place};
 
 /// The end of a segment's name; before it stands its number in sixteen hexadecimal digits.
 const END: &str = ".log";
+/// Files that are kept to be written over.
+const SPARES: usize = 4;
 /// Bytes that are searched at a time where a record cannot be read.
 const SEARCHED: usize = 1 << 20;
 
@@ -40,10 +43,22 @@ pub(crate) struct Segments {
     table: Mutex<BTreeMap<u64, Segment>>,
     /// The number of the next segment: none is used twice, for the file of an earlier one may be on its way out.
     next: AtomicU64,
+    form: Form,
+    spares: Arc<Spares>,
     remover: Remover,
 }
 
-/// Removes files on a thread of its own: a large one takes its time, which no record shall wait for.
+/// Files of which nothing is held, to be written over. No opening finds anything in them.
+#[derive(Debug, Default)]
+struct Spares(Mutex<Vec<PathBuf>>);
+
+impl Spares {
+    fn files(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Removes files on a thread of its own, or makes spares of them: that takes its time, which no record shall wait for.
 #[derive(Debug)]
 struct Remover {
     doomed: Option<mpsc::Sender<PathBuf>>,
@@ -67,10 +82,19 @@ impl Segment {
 }
 
 impl Segments {
-    pub(crate) fn open(folder: &Path) -> io::Result<Self> {
-        let handle = File::open(folder)?;
-        let remover = Remover::start()?;
-        Ok(Self { folder: folder.to_owned(), handle, table: Mutex::default(), next: AtomicU64::new(1), remover })
+    pub(crate) fn open(folder: &Path, reuse: bool) -> io::Result<Self> {
+        let (handle, spares) = (File::open(folder)?, Arc::<Spares>::default());
+        let (form, remover) = match reuse {
+            true => (Form::Blocks, Remover::start(Some(spares.clone()))?),
+            false => (Form::Dense, Remover::start(None)?),
+        };
+        let (table, next) = (Mutex::default(), AtomicU64::new(1));
+        Ok(Self { folder: folder.to_owned(), handle, table, next, form, spares, remover })
+    }
+
+    /// How groups lie in the segments that are written now.
+    pub(crate) fn form(&self) -> Form {
+        self.form
     }
 
     pub(crate) fn path(&self, number: u64) -> PathBuf {
@@ -93,7 +117,7 @@ impl Segments {
     pub(crate) fn begin(&self) -> io::Result<(u64, File, Salt)> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = self.path(number);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let file = self.file(&path)?;
         let salt = Salt::new();
         if let Err(error) = self.handle.sync_all() {
             unlink(&path);
@@ -103,13 +127,31 @@ impl Segments {
         Ok((number, file, salt))
     }
 
+    /// The file of a new segment: a spare, or a new one.
+    fn file(&self, path: &Path) -> io::Result<File> {
+        let spare = self.spares.files().pop();
+        let is_there = spare.is_some_and(|spare| std::fs::rename(spare, path).is_ok());
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(!is_there).mode(0o600);
+        if self.form == Form::Blocks {
+            match options.clone().custom_flags(OFlags::DIRECT.bits().cast_signed()).open(path) {
+                // Not on this file system. It may have made the file before it said so.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    options.create_new(false).create(true);
+                }
+                opened => return opened,
+            }
+        }
+        options.open(path)
+    }
+
     /// Notes what a group has added.
     pub(crate) fn hold(&self, number: u64, places: &[Place]) {
         if let Some(segment) = self.table().get_mut(&number) {
             for place in places {
                 segment.records += 1;
                 segment.held += place.weight();
-                segment.taken = segment.taken.max(place.at + u64::from(place.head) + u64::from(place.body));
+                segment.taken = segment.taken.max(place.end());
             }
         }
     }
@@ -170,36 +212,43 @@ impl Segments {
     pub(crate) fn read(&self, place: &Place) -> io::Result<Bytes> {
         let salt = self.table().get(&place.segment).and_then(|segment| segment.salt);
         let salt = salt.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        let mut body = vec![0; place.body as usize];
-        File::open(self.path(place.segment))?.read_exact_at(&mut body, place.at + u64::from(place.head))?;
-        if salt.sum([&*body]) == place.sum {
-            return Ok(body.into());
-        }
-        let text =
-            format!("the bytes at {} in segment {:016x} are not those that were written", place.at, place.segment);
-        Err(io::Error::new(io::ErrorKind::InvalidData, text))
+        body(&File::open(self.path(place.segment))?, salt, place)
     }
 
     /// The salt of a segment and its whole records, in their order.
     pub(crate) fn scan(&self, number: u64, mut found: impl FnMut(Found)) -> io::Result<Option<Salt>> {
         let file = File::open(self.path(number))?;
         let end = file.metadata()?.len();
-        let Some(salt) = salt(&file)? else { return Ok(None) };
-        let mut at = BEGINNING as u64;
-        while at < end {
-            if let Some(record) = record(&file, number, salt, at, end)? {
-                at = record.place.at + u64::from(record.place.head) + u64::from(record.place.body);
-                found(record);
-                continue;
-            }
-            // The end was torn and nobody was told of it, or the disk has damaged what stands here: then more comes behind it.
-            match next(&file, number, salt, at + 1, end)? {
-                Some(next) => {
-                    let segment = self.path(number);
-                    tracing::error!(segment = %segment.display(), from = at, to = next, "records of a log cannot be read and are passed over");
-                    at = next;
+        let Some((salt, form)) = beginning(&file)? else { return Ok(None) };
+        let scan = Scan { file: &file, segment: number, salt, form, end };
+        // Of the group that is read.
+        let (mut at, mut group) = (BEGINNING as u64, Vec::new());
+        loop {
+            let record = match scan.record(at)? {
+                Some(record) => record,
+                None => {
+                    let Some(record) = scan.after(at)? else { break };
+                    // Those before it were durable when it was written.
+                    group.drain(..).for_each(&mut found);
+                    record
                 }
-                None => break,
+            };
+            at = record.place.end();
+            match form {
+                Form::Dense => found(record),
+                Form::Blocks => group.push(record),
+            }
+        }
+        // A power cut in the middle of a group leaves any of its blocks, and where the others would be what lay there before.
+        for record in group {
+            match body(&file, salt, &record.place) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    tracing::warn!(%error, "one of the last records of a log was not written to its end: nobody was told that it was");
+                }
+                read => {
+                    read?;
+                    found(record);
+                }
             }
         }
         Ok(Some(salt))
@@ -211,9 +260,17 @@ impl Segments {
 }
 
 impl Remover {
-    fn start() -> io::Result<Self> {
+    fn start(spares: Option<Arc<Spares>>) -> io::Result<Self> {
         let (doomed, removals) = mpsc::channel::<PathBuf>();
-        let removing = move || removals.iter().for_each(|path| unlink(&path));
+        let is_spared = move |path: &PathBuf| {
+            let Some(spares) = spares.as_ref().filter(|spares| spares.files().len() < SPARES) else { return false };
+            let is_blank = blank(path).is_ok();
+            if is_blank {
+                spares.files().push(path.clone());
+            }
+            is_blank
+        };
+        let removing = move || removals.iter().filter(|path| !is_spared(path)).for_each(|path| unlink(&path));
         let thread = std::thread::Builder::new().name("log-remove".into()).spawn(removing)?;
         Ok(Self { doomed: Some(doomed), thread: Some(thread) })
     }
@@ -233,44 +290,88 @@ impl Drop for Remover {
     }
 }
 
-fn salt(file: &File) -> io::Result<Option<Salt>> {
+fn beginning(file: &File) -> io::Result<Option<(Salt, Form)>> {
     let mut beginning = [0; BEGINNING];
     Ok(whole(file, &mut beginning, 0)?.then(|| Salt::of(&beginning)).flatten())
 }
 
-/// The record at a place, when there is one.
-fn record(file: &File, segment: u64, salt: Salt, at: u64, end: u64) -> io::Result<Option<Found>> {
-    let mut bytes = [0; HEADER];
-    if !whole(file, &mut bytes, at)? {
-        return Ok(None);
-    }
-    let Some(header) = Header::read(&bytes) else { return Ok(None) };
-    let mut head = vec![0; header.head as usize];
-    let at = at + HEADER as u64;
-    let fits = at + u64::from(header.head) + u64::from(header.body) <= end;
-    if !fits || !whole(file, &mut head, at)? || !salt.fits(&bytes, &header, &head) {
-        return Ok(None);
-    }
-    let place = Place { segment, at, head: header.head, body: header.body, sum: header.sum };
-    Ok(Some(Found { place, head }))
+/// Makes a segment one in which nothing is found, durably.
+fn blank(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.write_all_at(&[0; BLOCK as usize], 0)?;
+    file.sync_data()
 }
 
-/// Where the next record begins, at or after a place.
-fn next(file: &File, segment: u64, salt: Salt, mut from: u64, end: u64) -> io::Result<Option<u64>> {
-    let mut bytes = vec![0; SEARCHED];
-    while from < end {
-        let length = usize::try_from(end - from).unwrap_or(SEARCHED).min(SEARCHED);
-        file.read_exact_at(&mut bytes[..length], from)?;
-        for position in memmem::find_iter(&bytes[..length], &MAGIC) {
-            let at = from + position as u64;
-            if record(file, segment, salt, at, end)?.is_some() {
-                return Ok(Some(at));
-            }
-        }
-        // A beginning may stand across the edge.
-        from += (length.max(MAGIC.len()) - MAGIC.len() + 1) as u64;
+/// The body of a record.
+fn body(file: &File, salt: Salt, place: &Place) -> io::Result<Bytes> {
+    let mut body = vec![0; place.body as usize];
+    file.read_exact_at(&mut body, place.at + u64::from(place.head))?;
+    if salt.sum([&*body]) == place.sum {
+        return Ok(body.into());
     }
-    Ok(None)
+    let text = format!("the bytes at {} in segment {:016x} are not those that were written", place.at, place.segment);
+    Err(io::Error::new(io::ErrorKind::InvalidData, text))
+}
+
+/// A segment that is read from its beginning.
+struct Scan<'a> {
+    file: &'a File,
+    segment: u64,
+    salt: Salt,
+    form: Form,
+    end: u64,
+}
+
+impl Scan<'_> {
+    /// The record at a place, when there is one.
+    fn record(&self, at: u64) -> io::Result<Option<Found>> {
+        let mut bytes = [0; HEADER];
+        if at >= self.end || !whole(self.file, &mut bytes, at)? {
+            return Ok(None);
+        }
+        let Some(header) = Header::read(&bytes) else { return Ok(None) };
+        let mut head = vec![0; header.head as usize];
+        let at = at + HEADER as u64;
+        let place = Place { segment: self.segment, at, head: header.head, body: header.body, sum: header.sum };
+        let fits = place.end() <= self.end;
+        if !fits || !whole(self.file, &mut head, at)? || !self.salt.fits(&bytes, &header, &head) {
+            return Ok(None);
+        }
+        Ok(Some(Found { place, head }))
+    }
+
+    /// The first record behind a place where none is: of the next group, or of whatever comes.
+    fn after(&self, at: u64) -> io::Result<Option<Found>> {
+        if self.form == Form::Blocks
+            && let Some(record) = self.record(self.form.next_group(at))?
+        {
+            return Ok(Some(record));
+        }
+        let found = self.search(at + 1)?;
+        if let Some(record) = &found {
+            // The end was torn and nobody was told of it, or the disk has damaged what stands here: then more comes behind it.
+            let (segment, to) = (self.segment, record.place.start());
+            tracing::error!(segment = %format_args!("{segment:016x}"), from = at, to, "records of a log cannot be read and are passed over");
+        }
+        Ok(found)
+    }
+
+    /// The next record, at or after a place.
+    fn search(&self, mut from: u64) -> io::Result<Option<Found>> {
+        let mut bytes = vec![0; SEARCHED];
+        while from < self.end {
+            let length = usize::try_from(self.end - from).unwrap_or(SEARCHED).min(SEARCHED);
+            self.file.read_exact_at(&mut bytes[..length], from)?;
+            for position in memmem::find_iter(&bytes[..length], &MAGIC) {
+                if let Some(found) = self.record(from + position as u64)? {
+                    return Ok(Some(found));
+                }
+            }
+            // A beginning may stand across the edge.
+            from += (length.max(MAGIC.len()) - MAGIC.len() + 1) as u64;
+        }
+        Ok(None)
+    }
 }
 
 /// Fills the buffer from a place; false when the file ends before.

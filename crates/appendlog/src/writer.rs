@@ -1,28 +1,30 @@
 //! The writer threads: each takes what waits, writes it in one piece to a segment of its own, syncs, answers. None answers before the sync, and none writes
 //! again to a file that refused a write or a sync.
 //!
+//! Into a segment whose groups lie in blocks of their own, they write past the page cache: a group is gathered in memory that begins where a page does.
+//!
 //! Several, because a disk that has one sync to do at a time does each at its leisure: with two in flight, each takes a fraction of what one takes alone.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
+use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustix::fs::OFlags;
 use tokio::sync::oneshot;
 
-use crate::frame::{BEGINNING, HEADER, Salt};
+use crate::frame::{BEGINNING, BLOCK, Form, HEADER, Salt};
 use crate::segments::Segments;
-use crate::{Error, Place};
+use crate::{Error, Options, Place};
 
 /// Bytes after which the next segment begins.
 const SEGMENT: u64 = 32 << 20;
 /// The most records and bytes of one group.
 const GROUP: (usize, usize) = (256, 8 << 20);
-/// How many threads write, where nobody says otherwise.
-pub const SIDE_BY_SIDE: usize = 4;
 /// Records, and bytes, that are company enough: a group of them is written while another one is. Each sync takes its share of the processor, however
 /// little it makes durable.
 const COMPANY: (usize, usize) = (8, 512 << 10);
@@ -30,6 +32,8 @@ const COMPANY: (usize, usize) = (8, 512 << 10);
 const PATIENCE: Duration = Duration::from_micros(500);
 /// How long nothing comes before a segment of which little is held takes no more: what was released shall not lie there until others have filled it.
 const IDLE: Duration = Duration::from_secs(1);
+/// What memory begins at that is written past the page cache.
+const PAGE: usize = BLOCK as usize;
 
 /// A record that waits.
 pub(crate) struct Entry {
@@ -149,11 +153,12 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(segments: &Arc<Segments>, threads: usize) -> io::Result<Self> {
+    pub(crate) fn start(segments: &Arc<Segments>, options: Options) -> io::Result<Self> {
         // Those that run end when this is dropped, also when another cannot be started.
         let mut writer = Self { queue: Arc::default(), threads: Vec::new() };
-        for _ in 0..threads {
-            let (queue, mut appender) = (writer.queue.clone(), Appender { segments: segments.clone(), active: None });
+        for _ in 0..options.writers {
+            let queue = writer.queue.clone();
+            let mut appender = Appender { segments: segments.clone(), active: None, sheet: Sheet::default() };
             let run = move || {
                 loop {
                     match queue.next(appender.active.is_some()) {
@@ -191,6 +196,7 @@ impl Drop for Writer {
 struct Appender {
     segments: Arc<Segments>,
     active: Option<Active>,
+    sheet: Sheet,
 }
 
 /// The segment that is written to.
@@ -198,7 +204,40 @@ struct Active {
     number: u64,
     file: File,
     salt: Salt,
+    /// Where the next group begins.
     length: u64,
+}
+
+/// A group in memory, beginning where a page does: what is written past the page cache has to.
+#[derive(Default)]
+struct Sheet {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Sheet {
+    /// What is kept of it when a group had more.
+    const KEPT: usize = 1 << 20;
+
+    /// An empty one, with room for so many bytes.
+    fn clear(&mut self, room: usize) {
+        self.bytes.clear();
+        if self.bytes.capacity() < room + PAGE || self.bytes.capacity() > Self::KEPT.max(room + PAGE) {
+            self.bytes = Vec::with_capacity(room + PAGE);
+        }
+        self.start = self.bytes.as_ptr().addr().wrapping_neg() % PAGE;
+        self.bytes.resize(self.start, 0);
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// All of it, and zeros behind it up to a length.
+    fn padded(&mut self, length: usize) -> &[u8] {
+        self.bytes.resize(self.start + length, 0);
+        &self.bytes[self.start..]
+    }
 }
 
 impl Appender {
@@ -235,7 +274,7 @@ impl Appender {
                 none.insert(Active { number, file, salt, length: 0 })
             }
         };
-        let places = active.append(group)?;
+        let places = active.append(group, self.segments.form(), &mut self.sheet)?;
         self.segments.hold(active.number, &places);
         Ok(places)
     }
@@ -255,8 +294,8 @@ impl Appender {
 }
 
 impl Active {
-    fn append(&mut self, group: &[Entry]) -> io::Result<Vec<Place>> {
-        let beginning = self.salt.beginning();
+    fn append(&mut self, group: &[Entry], form: Form, sheet: &mut Sheet) -> io::Result<Vec<Place>> {
+        let beginning = self.salt.beginning(form);
         let mut at = self.length;
         let (mut places, mut headers) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
         at += if at == 0 { BEGINNING as u64 } else { 0 };
@@ -273,19 +312,37 @@ impl Active {
             places.push(place);
             headers.push(bytes);
         }
-        let mut pieces = Vec::with_capacity(1 + group.len() * 4);
-        if self.length == 0 {
-            pieces.push(IoSlice::new(&beginning));
+        let next = form.next_group(at);
+        let beginning: &[u8] = if self.length == 0 { &beginning } else { &[] };
+        let records = group.iter().zip(&headers).flat_map(|(entry, header)| {
+            let body = entry.body.iter().map(|piece| &**piece);
+            [&header[..], &entry.head].into_iter().chain(body)
+        });
+        let pieces = std::iter::once(beginning).chain(records);
+        match form {
+            Form::Dense => write_all(&mut self.file, &mut pieces.map(IoSlice::new).collect::<Vec<_>>())?,
+            Form::Blocks => {
+                let length = usize::try_from(next - self.length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+                sheet.clear(length);
+                pieces.for_each(|piece| sheet.put(piece));
+                write_at(&self.file, sheet.padded(length), self.length)?;
+            }
         }
-        for (entry, header) in group.iter().zip(&headers) {
-            pieces.push(IoSlice::new(header));
-            pieces.push(IoSlice::new(&entry.head));
-            pieces.extend(entry.body.iter().map(|piece| IoSlice::new(piece)));
-        }
-        write_all(&mut self.file, &mut pieces)?;
         self.file.sync_data()?;
-        self.length = at;
+        self.length = next;
         Ok(places)
+    }
+}
+
+/// Writes whole pages, past the page cache where that can be.
+fn write_at(file: &File, pages: &[u8], at: u64) -> io::Result<()> {
+    match file.write_all_at(pages, at) {
+        // Nothing was tried: a disk with larger blocks, or a file system that minds.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            rustix::fs::fcntl_setfl(file, OFlags::empty())?;
+            file.write_all_at(pages, at)
+        }
+        written => written,
     }
 }
 

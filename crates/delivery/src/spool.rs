@@ -35,6 +35,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use appendlog::Options;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -157,7 +158,7 @@ impl Spool {
     /// # Errors
     /// [`Error::Unavailable`] when it cannot be created, read or synced.
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        Ok(Self::with_writers(dir, appendlog::WRITERS, &|_| false)?.0)
+        Ok(Self::with_log(dir, Options::default(), &|_| false)?.0)
     }
 
     /// As [`Spool::open`]; answers also those notes of payloads from earlier processes that are `wanted`, also of payloads that were removed since.
@@ -165,10 +166,10 @@ impl Spool {
     /// # Errors
     /// As [`Spool::open`].
     pub fn open_with_notes(dir: &Path, wanted: &dyn Fn(&[u8]) -> bool) -> Result<(Self, Vec<Noted>), Error> {
-        Self::with_writers(dir, appendlog::WRITERS, wanted)
+        Self::with_log(dir, Options::default(), wanted)
     }
 
-    fn with_writers(dir: &Path, writers: usize, wanted: &dyn Fn(&[u8]) -> bool) -> Result<(Self, Vec<Noted>), Error> {
+    fn with_log(dir: &Path, options: Options, wanted: &dyn Fn(&[u8]) -> bool) -> Result<(Self, Vec<Noted>), Error> {
         let (spool, log) = (Self::of_files(dir)?, dir.join(LOG));
         create(&log)?;
         let mut files = HashSet::new();
@@ -177,7 +178,7 @@ impl Spool {
                 files.insert(file);
             }
         })?;
-        let (small, notes) = Small::open(&log, writers, |file| files.contains(file), wanted)?;
+        let (small, notes) = Small::open(&log, options, |file| files.contains(file), wanted)?;
         Ok((Self { small: Some(Arc::new(small)), ..spool }, notes))
     }
 

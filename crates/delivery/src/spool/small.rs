@@ -11,7 +11,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use appendlog::{AppendLog, Place};
+use appendlog::{AppendLog, Options, Place};
 use bytes::Bytes;
 
 use super::{FileId, Noted};
@@ -27,12 +27,12 @@ impl Small {
     /// Opens the log in `dir`, which exists; answers the notes that are `wanted` too. `is_file` tells which payloads are files.
     pub(super) fn open(
         dir: &Path,
-        writers: usize,
+        options: Options,
         is_file: impl Fn(&FileId) -> bool,
         wanted: &dyn Fn(&[u8]) -> bool,
     ) -> Result<(Self, Vec<Noted>), Error> {
         let (mut places, mut notes, mut stale) = (HashMap::new(), Vec::new(), Vec::new());
-        let log = AppendLog::open_each(dir, writers, |record| {
+        let log = AppendLog::open_each(dir, options, |record| {
             let head = record.head.split_first_chunk().map(|(id, note)| (FileId::from_bytes(*id), note));
             match head.filter(|(file, _)| !is_file(file)) {
                 Some((file, note)) => {

@@ -3,6 +3,10 @@ use sha2::{Digest, Sha256};
 
 use super::*;
 
+fn one_writer() -> Options {
+    Options { writers: 1, ..Options::default() }
+}
+
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -120,11 +124,11 @@ async fn a_file_whose_name_cannot_be_given_is_gone() {
 #[tokio::test]
 async fn small_payloads_outlive_the_process() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::with_writers(dir.path(), 1, &|_| false).unwrap().0;
+    let spool = Spool::with_log(dir.path(), one_writer(), &|_| false).unwrap().0;
     let (kept, gone) = (store(&spool, b"kept").await, store(&spool, b"gone").await);
     spool.remove(&gone);
     drop(spool);
-    let spool = Spool::with_writers(dir.path(), 1, &|_| false).unwrap().0;
+    let spool = Spool::with_log(dir.path(), one_writer(), &|_| false).unwrap().0;
     assert_eq!(read(&spool, &kept).await.unwrap(), b"kept");
     let spool = Spool { opened: u64::MAX, ..spool };
     assert_eq!(spool.sweep(&HashSet::from([kept.clone()])).unwrap(), 1, "a removal is not written");
@@ -134,7 +138,7 @@ async fn small_payloads_outlive_the_process() {
 #[tokio::test]
 async fn a_few_that_stay_do_not_keep_the_room_of_many() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::with_writers(dir.path(), 1, &|_| false).unwrap().0;
+    let spool = Spool::with_log(dir.path(), one_writer(), &|_| false).unwrap().0;
     let segments = || names(&dir.path().join("log"));
     let first = store(&spool, b"first").await;
     assert_eq!(spool.rehouse(spool.stragglers()).await.unwrap(), 0, "its segment takes more");

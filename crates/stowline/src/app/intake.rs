@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use appendlog::{AppendLog, Place};
+use appendlog::{AppendLog, Options, Place};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use plan::AccountId;
@@ -42,8 +42,9 @@ const MANY: usize = 100_000;
 const SIDE_BY_SIDE: usize = 256;
 /// How long a record waits at most for others to come in first.
 const LAG: Duration = Duration::from_secs(2);
-/// Threads that write the log. Two keep the disk awake; of more, each writes less at a time, and every sync takes its share of the processor.
-const WRITERS: usize = 2;
+/// Two threads write the log: they keep the disk awake; of more, each writes less at a time, and every sync takes its share of the processor. What was
+/// written is sealed, so it may lie there until something else is written over it.
+const LOG: Options = Options { writers: 2, reuse: true };
 /// How long a reader waits at most.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between attempts while the store takes no documents.
@@ -100,7 +101,7 @@ impl Intake {
     /// # Errors
     /// When the log cannot be read.
     pub fn open(dir: &Path, keys: &Keys) -> Result<Self, Error> {
-        let (log, found) = AppendLog::open_with(dir, WRITERS).map_err(unavailable)?;
+        let (log, found) = AppendLog::open(dir, LOG).map_err(unavailable)?;
         let key = UnboundKey::new(&AES_256_GCM, &*keys.intake_key())
             .map_err(|_| Error::Internal { what: "making a key", source: None })?;
         let mut queue = Queue::default();
