@@ -23,10 +23,7 @@ pub fn is_surely_a_record(body: &[u8]) -> bool {
     if body.first() != Some(&b'{') || memmem::find(body, b"loopback").is_some() {
         return false;
     }
-    std::str::from_utf8(body).is_ok_and(|text| match plain::names_a_leg(text) {
-        Some(is_named) => is_named,
-        None => parsed(text),
-    })
+    plain::names_a_leg(body).unwrap_or_else(|| std::str::from_utf8(body).is_ok_and(parsed))
 }
 
 /// The same of what is not plain: it is parsed as [`read`](crate::read) parses it.

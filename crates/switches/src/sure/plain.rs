@@ -1,13 +1,13 @@
 //! JSON as switches print it, looked through without being parsed.
 //!
-//! A parser decides about every byte of every text. Here a text is what stands between two quotes ([`Quotes`]), and only the plainest
+//! A parser decides about every byte of every text. Here a text is what stands between two quotes ([`quotes`]), and only the plainest
 //! grammar is known: no escapes by number, no control character anywhere, no exponents, no long numbers. What has any of these may be JSON all the
 //! same; then the answer is that nothing is known.
 
 mod quotes;
 
 use super::{NAMES, is_name};
-use quotes::Quotes;
+use quotes::quotes;
 
 /// How deeply values may lie in each other. JSON is read down to 128.
 const DEPTH: u32 = 100;
@@ -15,26 +15,37 @@ const DEPTH: u32 = 100;
 const DIGITS: usize = 15;
 
 /// Whether the variables of a report name a leg; `None` when the text is not a plain object, or no JSON at all.
-pub(super) fn names_a_leg(text: &str) -> Option<bool> {
-    let (mut rest, mut is_named) = (Rest::of(text.as_bytes()), false);
+pub(super) fn names_a_leg(text: &[u8]) -> Option<bool> {
+    let mut is_named = false;
+    let mut rest = Rest { text, at: 0, quotes: &quotes(text)? };
     rest.take(b'{')?;
-    rest.fields(|rest, name| {
-        if name != b"variables" {
-            return rest.value(1);
-        }
-        rest.take(b'{')?;
-        rest.fields(|rest, name| {
-            if !NAMES.iter().any(|known| known.as_bytes() == name) {
-                return rest.value(2);
+    let is_other = |name: &[u8]| (name != b"variables").then_some(());
+    rest.fields(
+        |name, _| is_other(name),
+        |rest, name| {
+            if is_other(name).is_some() {
+                return rest.value(1);
             }
-            rest.take(b'"')?;
-            let value = rest.text()?;
-            is_named |= is_name(value);
-            // What is written with an escape may be another name.
-            (!value.contains(&b'\\')).then_some(())
-        })
-    })?;
-    (rest.next().is_none() && rest.quotes.is_at_end()).then_some(is_named)
+            rest.take(b'{')?;
+            rest.fields(
+                |name, value| {
+                    if !is_one_of_a_leg(name) {
+                        return Some(());
+                    }
+                    is_named |= is_name(value);
+                    // What is written with an escape may be another name.
+                    (!value.contains(&b'\\')).then_some(())
+                },
+                |rest, name| if is_one_of_a_leg(name) { None } else { rest.value(2) },
+            )
+        },
+    )?;
+    rest.next().is_none().then_some(is_named)
+}
+
+/// Whether a variable of this name names the leg.
+fn is_one_of_a_leg(name: &[u8]) -> bool {
+    NAMES.iter().any(|known| known.as_bytes() == name)
 }
 
 /// What is left of a text.
@@ -43,14 +54,10 @@ struct Rest<'a> {
     /// Where it goes on.
     at: usize,
     /// Those of its quotes that were not passed.
-    quotes: Quotes<'a>,
+    quotes: &'a [u32],
 }
 
 impl<'a> Rest<'a> {
-    fn of(text: &'a [u8]) -> Self {
-        Self { text, at: 0, quotes: Quotes::of(text) }
-    }
-
     fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }
@@ -78,31 +85,61 @@ impl<'a> Rest<'a> {
 
     /// A text, after its first quote: as it is written.
     fn text(&mut self) -> Option<&'a [u8]> {
-        let (first, last) = (self.quotes.next()?, self.quotes.next()?);
+        let ([first, last], quotes) = self.quotes.split_first_chunk()?;
+        let (first, last) = (*first as usize, *last as usize);
         if first + 1 != self.at {
             return None;
         }
-        self.at = last + 1;
+        (self.at, self.quotes) = (last + 1, quotes);
         self.text.get(first + 1..last)
     }
 
-    /// The fields of an object, after its bracket. `each` takes the value of one.
-    fn fields(&mut self, mut each: impl FnMut(&mut Self, &[u8]) -> Option<()>) -> Option<()> {
+    /// The fields of an object, after its bracket. `texts` is given those that are texts, with their names; `others` takes the value of any other.
+    fn fields(
+        &mut self,
+        mut texts: impl FnMut(&[u8], &[u8]) -> Option<()>,
+        mut others: impl FnMut(&mut Self, &[u8]) -> Option<()>,
+    ) -> Option<()> {
         match self.next()? {
             b'}' => return Some(()),
             b'"' => {}
             _ => return None,
         }
         loop {
+            self.run(&mut texts)?;
             let name = self.text()?;
             self.take(b':')?;
-            each(self, name)?;
+            match self.next()? {
+                b'"' => texts(name, self.text()?)?,
+                _ => {
+                    self.at -= 1;
+                    others(self, name)?;
+                }
+            }
             match self.next()? {
                 b'}' => return Some(()),
                 b',' => self.take(b'"')?,
                 _ => return None,
             }
         }
+    }
+
+    /// Passes a run of fields that are texts, as they are printed: without a blank between them, and each with another one behind it. It begins and ends
+    /// after the first quote of a name.
+    #[inline]
+    fn run(&mut self, texts: &mut impl FnMut(&[u8], &[u8]) -> Option<()>) -> Option<()> {
+        let (text, mut quotes, mut at) = (self.text, self.quotes, self.at);
+        while let [opening, name, first, last, next, ..] = *quotes {
+            let (end, first, last) = (name as usize, first as usize, last as usize);
+            let is_run = opening as usize + 1 == at && first == end + 2 && next as usize == last + 2;
+            if !is_run || text.get(end + 1) != Some(&b':') || text.get(last + 1) != Some(&b',') {
+                break;
+            }
+            texts(text.get(at..end)?, text.get(first + 1..last)?)?;
+            (quotes, at) = (&quotes[4..], last + 3);
+        }
+        (self.quotes, self.at) = (quotes, at);
+        Some(())
     }
 
     /// The values of a list, after its bracket.
@@ -129,7 +166,7 @@ impl<'a> Rest<'a> {
         }
         match self.next()? {
             b'"' => self.text().map(|_| ()),
-            b'{' => self.fields(|rest, _| rest.value(depth + 1)),
+            b'{' => self.fields(|_, _| Some(()), |rest, _| rest.value(depth + 1)),
             b'[' => self.list(depth + 1),
             b't' => self.word(b"rue"),
             b'f' => self.word(b"alse"),
@@ -194,8 +231,8 @@ mod tests {
 
     #[test]
     fn what_is_printed_plainly_is_known_and_the_rest_is_left_to_a_parser() {
-        assert_eq!(names_a_leg(&report()), Some(true));
-        assert_eq!(names_a_leg(r#"{"variables": {"uuid": "-", "x": {"uuid": "a"}}, "uuid": "a"}  "#), Some(false));
+        assert_eq!(names_a_leg(report().as_bytes()), Some(true));
+        assert_eq!(names_a_leg(br#"{"variables": {"uuid": "-", "x": {"uuid": "a"}}, "uuid": "a"}  "#), Some(false));
         for unknown in [
             REPORT,
             r#"{"variables":{"uuid":"\n"}}"#,
@@ -216,11 +253,11 @@ mod tests {
             "[]",
             "",
         ] {
-            assert_eq!(names_a_leg(unknown), None, "{unknown}");
+            assert_eq!(names_a_leg(unknown.as_bytes()), None, "{unknown}");
         }
         let nested = |depth: usize| format!(r#"{{"x":{}{},"variables":{{}}}}"#, "[".repeat(depth), "]".repeat(depth));
-        assert_eq!(names_a_leg(&nested(100)), Some(false));
-        assert_eq!(names_a_leg(&nested(102)), None);
+        assert_eq!(names_a_leg(nested(100).as_bytes()), Some(false));
+        assert_eq!(names_a_leg(nested(102).as_bytes()), None);
     }
 
     /// What somebody writes over a part of a report.
@@ -240,7 +277,7 @@ mod tests {
                 text.splice(at..text.len().min(at + gone), new.chars());
             }
             let text: String = text.into_iter().collect();
-            if let Some(is_named) = names_a_leg(&text) {
+            if let Some(is_named) = names_a_leg(text.as_bytes()) {
                 prop_assert_eq!(is_named, parsed(&text), "{}", text);
                 prop_assert!(!is_named || matches!(read(text.as_bytes()), Ok(Record::Leg(_))), "{}", text);
             }
