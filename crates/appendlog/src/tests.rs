@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::frame::{BEGINNING, BLOCK};
+use super::frame::{BEGINNING, BLOCK, HEADER};
 use super::*;
 
 /// One thread, so that there is one order.
@@ -162,6 +162,23 @@ async fn a_segment_is_written_over_and_what_was_in_it_is_not_found_again() {
 /// True once nothing can be found in a segment.
 fn is_blank(path: &Path) -> bool {
     std::fs::read(path).unwrap()[..BEGINNING] == [0; BEGINNING]
+}
+
+#[tokio::test]
+async fn groups_begin_with_a_block_and_a_zero_stands_before_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = AppendLog::open(folder.path(), REUSED).unwrap();
+    let block = usize::try_from(BLOCK).unwrap();
+    let length = block - BEGINNING - HEADER - 1;
+    let places = [
+        append(&log, "a", &bytes(length, 1)).await,
+        append(&log, "b", &bytes(length + BEGINNING - 1, 2)).await,
+        append(&log, "c", &bytes(1, 3)).await,
+    ];
+    assert_eq!(places.map(|place| place.start()), [BEGINNING as u64, 2 * BLOCK, 3 * BLOCK]);
+    drop(log);
+    let heads: Vec<_> = found(&folder, REUSED).into_iter().map(|(head, _)| head).collect();
+    assert_eq!(heads, ["a", "b", "c"]);
 }
 
 #[tokio::test]

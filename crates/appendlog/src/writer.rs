@@ -360,3 +360,39 @@ fn write_all(file: &mut File, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_written_past_the_cache_goes_through_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).custom_flags(OFlags::DIRECT.bits().cast_signed()).open(&path);
+        let mut sheet = Sheet::default();
+        sheet.clear(2 * PAGE);
+        sheet.put(b"odd");
+        // Neither is where it has to be, nor as long.
+        write_at(&file.unwrap(), &sheet.padded(PAGE)[1..], 7).unwrap();
+        let written = std::fs::read(&path).unwrap();
+        assert_eq!((written.len(), &written[..10]), (PAGE + 6, &b"\0\0\0\0\0\0\0dd\0"[..]));
+    }
+
+    #[test]
+    fn a_sheet_begins_with_a_page_however_often_it_is_used() {
+        let mut sheet = Sheet::default();
+        for length in [0, 1, PAGE, 3 << 20, 5, 100_000] {
+            sheet.clear(length);
+            sheet.put(&vec![7; length]);
+            let padded = sheet.padded(length.next_multiple_of(PAGE));
+            assert_eq!(padded.as_ptr().addr() % PAGE, 0);
+            assert!(padded[..length].iter().all(|byte| *byte == 7) && padded[length..].iter().all(|byte| *byte == 0));
+        }
+        assert!(sheet.bytes.capacity() <= Sheet::KEPT, "what a large group took was given back");
+    }
+}
