@@ -4,18 +4,19 @@
 //! role that a customer allows it, always with an external id: whoever names another's role is refused, because the id is the account's
 //! and nobody chooses it ([`Issued`]). Keys are never in an error.
 
+mod signature;
+
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use outbound::{Body, Client, Request, Secret};
-use reqsign_aws_v4::{Credential, RequestSigner};
-use reqsign_core::{Context, SignRequest};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 use url::Url;
 
+use self::signature::Signature;
 use crate::asking::{Refusal, ask};
 use crate::error::{Error, ErrorKind, Operation};
 use crate::settings::{Settings, wrong};
@@ -201,7 +202,7 @@ impl Amazon {
         let digest = hex::encode(Sha256::digest(&form));
         request.body = Body::Bytes(form.into());
         let signing = Signing { service: "sts", region, keys: &own, operation };
-        request.headers = signing.headers(&request.method, &request.url, request.headers.clone(), &digest).await?;
+        request.headers = signing.headers(&request.method, &request.url, request.headers.clone(), &digest)?;
         let answer = match ask(client, operation, request).await? {
             Ok(answer) => answer.bytes().await?,
             Err(refusal) => return Err(refused(&refusal)),
@@ -291,45 +292,24 @@ impl Signing<'_> {
     }
 
     /// The headers of a request, signed. `digest` is its body's SHA-256, in hexadecimal.
-    pub(crate) async fn headers(
+    pub(crate) fn headers(
         &self,
         method: &Method,
         url: &Url,
-        headers: HeaderMap,
+        mut headers: HeaderMap,
         digest: &str,
     ) -> Result<HeaderMap, Error> {
-        let mut parts = self.parts(method, url)?;
-        parts.headers = headers;
-        parts.headers.insert(CONTENT_SHA256, HeaderValue::from_str(digest).map_err(|error| self.unfit(error))?);
-        self.sign(&mut parts, None).await?;
-        // The client writes the same host itself.
-        parts.headers.remove(header::HOST);
-        Ok(parts.headers)
+        headers.insert(CONTENT_SHA256, HeaderValue::from_str(digest).map_err(|error| self.unfit(error))?);
+        self.signature().headers(method, url, &mut headers, digest).map_err(|error| self.unfit(error))?;
+        Ok(headers)
     }
 
     /// A URL that lets in whoever has it, for a while.
-    pub(crate) async fn url(&self, method: &Method, url: &Url, expires: Duration) -> Result<Url, Error> {
-        let mut parts = self.parts(method, url)?;
-        self.sign(&mut parts, Some(expires)).await?;
-        Url::parse(&parts.uri.to_string()).map_err(|error| self.unfit(error))
+    pub(crate) fn url(&self, method: &Method, url: &Url, expires: Duration) -> Url {
+        self.signature().url(method, url, expires)
     }
 
-    fn parts(&self, method: &Method, url: &Url) -> Result<http::request::Parts, Error> {
-        let (mut parts, ()) = http::Request::new(()).into_parts();
-        parts.method = method.clone();
-        parts.uri = url.as_str().parse::<Uri>().map_err(|error| self.unfit(error))?;
-        Ok(parts)
-    }
-
-    async fn sign(&self, parts: &mut http::request::Parts, expires: Option<Duration>) -> Result<(), Error> {
-        let credential = Credential {
-            access_key_id: self.keys.key.reveal().to_owned(),
-            secret_access_key: self.keys.secret.reveal().to_owned(),
-            session_token: self.keys.session.as_ref().map(|token| token.reveal().to_owned()),
-            ..Credential::default()
-        };
-        let (signer, context) = (RequestSigner::new(self.service, self.region), Context::new());
-        let signing = signer.sign_request(&context, parts, Some(&credential), expires);
-        signing.await.map_err(|error| self.unfit(error))
+    fn signature(&self) -> Signature<'_> {
+        Signature::now(self.keys, self.region, self.service)
     }
 }

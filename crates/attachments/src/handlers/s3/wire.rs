@@ -177,7 +177,7 @@ impl Wire {
         let region = self.region();
         let url = self.endpoint.url(&region, Some(key), Some(query))?;
         let keys = self.access.keys(&self.amazon, &self.client, operation, &region).await?;
-        Signing { service: "s3", region: &region, keys: &keys, operation }.url(&Method::GET, &url, expires).await
+        Ok(Signing { service: "s3", region: &region, keys: &keys, operation }.url(&Method::GET, &url, expires))
     }
 
     /// Asks where the bucket lies. Whoever is refused is told all the same; who is told nothing stays with the default.
@@ -197,7 +197,7 @@ impl Wire {
         let url = self.endpoint.url(region, ask.key, ask.query)?;
         let keys = self.access.keys(&self.amazon, &self.client, ask.operation, region).await?;
         let signing = Signing { service: "s3", region, keys: &keys, operation: ask.operation };
-        let headers = signing.headers(&ask.method, &url, ask.headers.clone(), ask.sha256).await?;
+        let headers = signing.headers(&ask.method, &url, ask.headers.clone(), ask.sha256)?;
         let request = Request { method: ask.method.clone(), url: url.clone(), headers, body: (ask.body)(), fresh };
         let lost = |error| Error::on_the_way(ask.operation, &url, error);
         let response = self.client.send(request).await.map_err(lost)?;
