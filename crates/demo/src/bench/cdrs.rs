@@ -28,7 +28,9 @@ const RECORD: &str = include_str!("../../assets/json_cdr.json");
 /// # Errors
 /// A record was not taken, or is not there afterwards.
 pub async fn run(bench: &Bench, room: &Path) -> anyhow::Result<Outcome> {
-    let (rounds, count) = if bench.quick { (2, 500) } else { (7, 10_000) };
+    let (rounds, count) = if bench.quick { (2, 500) } else { (13, 10_000) };
+    // So that both are watched for as long.
+    let echoes = count * 3;
     let server = Server::start(bench, room).await?;
     let echo = Echo::start()?;
     let body = record()?;
@@ -40,8 +42,8 @@ pub async fn run(bench: &Bench, room: &Path) -> anyhow::Result<Outcome> {
     let (mut rates, mut through, mut echoed, mut times) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut stamp = 0;
     for round in 0..=rounds {
-        let (took, _) = load::drive(echo.address, &plain, LANES, stamp, count, 200).await?;
-        let plain_rate = count as f64 / took.as_secs_f64();
+        let (took, _) = load::drive(echo.address, &plain, LANES, stamp, echoes, 200).await?;
+        let plain_rate = echoes as f64 / took.as_secs_f64();
         bar.inc(1);
         let began = Instant::now();
         let (took, own) = load::drive(server.address(), &ours, LANES, stamp, count, 200).await?;

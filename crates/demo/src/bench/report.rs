@@ -171,7 +171,8 @@ over the rounds, ratios are medians of the rounds' ratios.
   plain connections it is on unless it is said); `http` reads back what it wrote, and so does curl, with `diff`. Our syncs of `filesystem` and `sftp` have a `sync` of the file
   system after rclone beside them. Digests are known before, as they are of what was deposited. How many small files there are is found out first, and a
   load that has had ten seconds gets no further round: some of these servers are slow. First bytes: a message of 1 MB read through the program,
-  and from the S3 server by a presigned URL, in turns, each on a connection that is kept; reader, program and S3 server are a process each.
+  and from the S3 server by a presigned URL, in turns, each on a connection that is kept; reader, program and S3 server are a process each, new ones
+  in each of nine rounds, since where they come to lie on the cores moves both figures.
 - **memory**: 64 connections upload 256 MiB each at the same time, then all are delivered. The peak is the kernel's (`VmHWM`), idle is two
   seconds after the start.
 - **routes**: the plan of an account out of the cache of 100,000, then from database and document type to its handler; accounts in an order
@@ -183,7 +184,7 @@ over the rounds, ratios are medians of the rounds' ratios.
   which they do not; the ratio is the median over seven.
   Times are from the beginning of an upload until its object arrives at the S3 server, of the other accounts alone. Retries are faster than by default.
 - **cdrs**: what `mod_json_cdr` posts (JSON of 12 KB, each a leg of a call of its own) on 64 kept-alive connections, each answered 200 only when it is
-  durable. Between the rounds the server is left alone until all are documents, which is the second figure; all are counted afterwards. Beside it: an axum server in a process of its own that gives back the same bodies, on as many connections.
+  durable. Between the rounds the server is left alone until all are documents, which is the second figure; all are counted afterwards. Beside it: an axum server in a process of its own that gives back the same bodies, on as many connections, three times as many of them: so both are watched for about as long.
 - **calls**: 200 calls for one mailbox over UDP, 20 ms apart; once all have heard greeting and tone, all speak for 20 s (G.711, 50 packets a second,
   each caller something else) and hang up at once. What is stored is compared with what was said, sample by sample. An object counts as verified when
   its message is there and nothing of it waits (looked at every 50 ms). Processor time is the program's while all speak; beside it: a program that
