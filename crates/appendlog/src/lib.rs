@@ -42,7 +42,7 @@ use tokio::sync::oneshot;
 pub use error::Error;
 pub use segments::Usage;
 
-use segments::Segments;
+use segments::{Scanned, Segments};
 use writer::{Entry, Writer};
 
 /// The most bytes of a head, and of a body.
@@ -53,7 +53,7 @@ pub const LONGEST: usize = 16 << 20;
 pub struct Options {
     /// Threads that write, each to a segment of its own.
     pub writers: usize,
-    /// Segments of which nothing is held are written over, past the page cache, instead of being removed: four of them are kept, of 32 MiB at most.
+    /// Segments of which nothing is held are written over, past the page cache, instead of being removed: four of them are kept, of some 32 MiB.
     pub reuse: bool,
 }
 
@@ -145,11 +145,13 @@ impl AppendLog {
         let segments = Arc::new(Segments::open(dir, options.reuse)?);
         for number in segments.numbers()? {
             let mut places = Vec::new();
-            let salt = segments.scan(number, |record| {
+            let scanned = segments.scan(number, |record| {
                 places.push(record.place);
                 found(record);
             })?;
-            segments.adopt(number, salt, &places);
+            if let Scanned::Segment(salt) = scanned {
+                segments.adopt(number, salt, &places);
+            }
         }
         let writer = Writer::start(&segments, options)?;
         Ok(Self { shared: Arc::new(Shared { writer, segments }) })

@@ -215,11 +215,19 @@ impl Segments {
         body(&File::open(self.path(place.segment))?, salt, place)
     }
 
-    /// The salt of a segment and its whole records, in their order.
-    pub(crate) fn scan(&self, number: u64, mut found: impl FnMut(Found)) -> io::Result<Option<Salt>> {
+    /// What a file is, and its whole records in their order.
+    pub(crate) fn scan(&self, number: u64, mut found: impl FnMut(Found)) -> io::Result<Scanned> {
         let file = File::open(self.path(number))?;
         let end = file.metadata()?.len();
-        let Some((salt, form)) = beginning(&file)? else { return Ok(None) };
+        let (salt, form) = match Beginning::read(&file)? {
+            Beginning::Of(salt, form) => (salt, form),
+            Beginning::Nothing => return Ok(Scanned::Segment(None)),
+            Beginning::Other => {
+                tracing::error!(segment = %self.path(number).display(), "a file of a log is damaged at its beginning, or of a later version: it stays as it is, and what it holds waits");
+                self.next.fetch_max(number + 1, Ordering::Relaxed);
+                return Ok(Scanned::Other);
+            }
+        };
         let scan = Scan { file: &file, segment: number, salt, form, end };
         // Of the group that is read.
         let (mut at, mut group) = (BEGINNING as u64, Vec::new());
@@ -251,7 +259,7 @@ impl Segments {
                 }
             }
         }
-        Ok(Some(salt))
+        Ok(Scanned::Segment(Some(salt)))
     }
 
     fn table(&self) -> MutexGuard<'_, BTreeMap<u64, Segment>> {
@@ -290,9 +298,30 @@ impl Drop for Remover {
     }
 }
 
-fn beginning(file: &File) -> io::Result<Option<(Salt, Form)>> {
-    let mut beginning = [0; BEGINNING];
-    Ok(whole(file, &mut beginning, 0)?.then(|| Salt::of(&beginning)).flatten())
+/// What a file of an earlier process is.
+pub(crate) enum Scanned {
+    /// A segment; without a salt there is nothing in it.
+    Segment(Option<Salt>),
+    /// Nobody knows: it is left alone.
+    Other,
+}
+
+/// The first bytes of a file.
+enum Beginning {
+    Of(Salt, Form),
+    /// Nothing was written, or nothing is to be found.
+    Nothing,
+    Other,
+}
+
+impl Beginning {
+    fn read(file: &File) -> io::Result<Self> {
+        let mut bytes = [0; BEGINNING];
+        if !whole(file, &mut bytes, 0)? || bytes == [0; BEGINNING] {
+            return Ok(Self::Nothing);
+        }
+        Ok(Salt::of(&bytes).map_or(Self::Other, |(salt, form)| Self::Of(salt, form)))
+    }
 }
 
 /// Makes a segment one in which nothing is found, durably.

@@ -34,6 +34,7 @@ of_both! {
     bytes_of_others_are_no_records
     nobody_who_went_holds_a_segment
     what_is_too_large_is_refused_and_a_folder_that_is_gone_too
+    what_nobody_knows_stays
 }
 
 fn bytes(length: usize, seed: usize) -> Bytes {
@@ -355,6 +356,21 @@ fn other_files_are_left_alone() {
     std::fs::File::create(&path).unwrap().write_all(b"mine").unwrap();
     assert_eq!(found(&folder, options), []);
     assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+}
+
+async fn what_nobody_knows_stays(options: Options) {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = AppendLog::open(folder.path(), options).unwrap();
+    let path = log.path(&append(&log, "a", &bytes(100, 1)).await);
+    drop(log);
+    let mut later = std::fs::read(&path).unwrap();
+    later[..8].copy_from_slice(b"SLOG0003");
+    std::fs::write(&path, &later).unwrap();
+    let (log, found) = AppendLog::open(folder.path(), options).unwrap();
+    assert_eq!(found, []);
+    assert_eq!(append(&log, "b", &bytes(1, 1)).await.segment(), 2);
+    drop(log);
+    assert_eq!(std::fs::read(&path).unwrap(), later);
 }
 
 #[derive(Debug, Clone)]
