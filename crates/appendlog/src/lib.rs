@@ -42,7 +42,7 @@ use tokio::sync::oneshot;
 pub use error::Error;
 pub use segments::Usage;
 
-use segments::{Scanned, Segments};
+use segments::Segments;
 use writer::{Entry, Writer};
 
 /// The most bytes of a head, and of a body.
@@ -144,14 +144,7 @@ impl AppendLog {
     pub fn open_each(dir: &Path, options: Options, mut found: impl FnMut(Found)) -> Result<Self, Error> {
         let segments = Arc::new(Segments::open(dir, options.reuse)?);
         for number in segments.numbers()? {
-            let mut places = Vec::new();
-            let scanned = segments.scan(number, |record| {
-                places.push(record.place);
-                found(record);
-            })?;
-            if let Scanned::Segment(salt) = scanned {
-                segments.adopt(number, salt, &places);
-            }
+            segments.adopt(number, &mut found)?;
         }
         let writer = Writer::start(&segments, options)?;
         Ok(Self { shared: Arc::new(Shared { writer, segments }) })

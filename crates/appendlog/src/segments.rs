@@ -131,18 +131,12 @@ impl Segments {
     fn file(&self, path: &Path) -> io::Result<File> {
         let spare = self.spares.files().pop();
         let is_there = spare.is_some_and(|spare| std::fs::rename(spare, path).is_ok());
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(!is_there).mode(0o600);
+        let file = OpenOptions::new().write(true).create_new(!is_there).mode(0o600).open(path)?;
         if self.form == Form::Blocks {
-            match options.clone().custom_flags(OFlags::DIRECT.bits().cast_signed()).open(path) {
-                // Not on this file system. It may have made the file before it said so.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                    options.create_new(false).create(true);
-                }
-                opened => return opened,
-            }
+            // A file system that does not know of it has its cache instead.
+            let _ = rustix::fs::fcntl_setfl(&file, OFlags::DIRECT);
         }
-        options.open(path)
+        Ok(file)
     }
 
     /// Notes what a group has added.
@@ -156,12 +150,31 @@ impl Segments {
         }
     }
 
-    /// Takes on a segment of an earlier process. One with nothing in it goes.
-    pub(crate) fn adopt(&self, number: u64, salt: Option<Salt>, places: &[Place]) {
+    /// Takes on a file of an earlier process, and tells the records that are `found` in it, in their order. One with nothing in it goes; what nobody knows
+    /// is left alone.
+    pub(crate) fn adopt(&self, number: u64, mut found: impl FnMut(Found)) -> io::Result<()> {
         self.next.fetch_max(number + 1, Ordering::Relaxed);
+        let file = File::open(self.path(number))?;
+        let (mut salt, mut places) = (None, Vec::new());
+        match Beginning::read(&file)? {
+            Beginning::Of(of, form) => {
+                salt = Some(of);
+                let scan = Scan { file: &file, segment: number, salt: of, form, end: file.metadata()?.len() };
+                scan.all(|record| {
+                    places.push(record.place);
+                    found(record);
+                })?;
+            }
+            Beginning::Nothing => {}
+            Beginning::Other => {
+                tracing::error!(segment = %self.path(number).display(), "a file of a log is damaged at its beginning, or of a later version: it stays as it is, and what it holds waits");
+                return Ok(());
+            }
+        }
         self.table().insert(number, Segment { salt, sealed: false, records: 0, held: 0, taken: 0 });
-        self.hold(number, places);
+        self.hold(number, &places);
         self.seal(number);
+        Ok(())
     }
 
     /// A segment takes no more.
@@ -215,53 +228,6 @@ impl Segments {
         body(&File::open(self.path(place.segment))?, salt, place)
     }
 
-    /// What a file is, and its whole records in their order.
-    pub(crate) fn scan(&self, number: u64, mut found: impl FnMut(Found)) -> io::Result<Scanned> {
-        let file = File::open(self.path(number))?;
-        let end = file.metadata()?.len();
-        let (salt, form) = match Beginning::read(&file)? {
-            Beginning::Of(salt, form) => (salt, form),
-            Beginning::Nothing => return Ok(Scanned::Segment(None)),
-            Beginning::Other => {
-                tracing::error!(segment = %self.path(number).display(), "a file of a log is damaged at its beginning, or of a later version: it stays as it is, and what it holds waits");
-                self.next.fetch_max(number + 1, Ordering::Relaxed);
-                return Ok(Scanned::Other);
-            }
-        };
-        let scan = Scan { file: &file, segment: number, salt, form, end };
-        // Of the group that is read.
-        let (mut at, mut group) = (BEGINNING as u64, Vec::new());
-        loop {
-            let record = match scan.record(at)? {
-                Some(record) => record,
-                None => {
-                    let Some(record) = scan.after(at)? else { break };
-                    // Those before it were durable when it was written.
-                    group.drain(..).for_each(&mut found);
-                    record
-                }
-            };
-            at = record.place.end();
-            match form {
-                Form::Dense => found(record),
-                Form::Blocks => group.push(record),
-            }
-        }
-        // A power cut in the middle of a group leaves any of its blocks, and where the others would be what lay there before.
-        for record in group {
-            match body(&file, salt, &record.place) {
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    tracing::warn!(%error, "one of the last records of a log was not written to its end: nobody was told that it was");
-                }
-                read => {
-                    read?;
-                    found(record);
-                }
-            }
-        }
-        Ok(Scanned::Segment(Some(salt)))
-    }
-
     fn table(&self) -> MutexGuard<'_, BTreeMap<u64, Segment>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -296,14 +262,6 @@ impl Drop for Remover {
         self.doomed.take();
         let _ = self.thread.take().map(JoinHandle::join);
     }
-}
-
-/// What a file of an earlier process is.
-pub(crate) enum Scanned {
-    /// A segment; without a salt there is nothing in it.
-    Segment(Option<Salt>),
-    /// Nobody knows: it is left alone.
-    Other,
 }
 
 /// The first bytes of a file.
@@ -352,6 +310,41 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
+    /// Its whole records, in their order.
+    fn all(&self, mut found: impl FnMut(Found)) -> io::Result<()> {
+        // Of the group that is read.
+        let (mut at, mut group) = (BEGINNING as u64, Vec::new());
+        loop {
+            let record = match self.record(at)? {
+                Some(record) => record,
+                None => {
+                    let Some(record) = self.after(at)? else { break };
+                    // Those before it were durable when it was written.
+                    group.drain(..).for_each(&mut found);
+                    record
+                }
+            };
+            at = record.place.end();
+            match self.form {
+                Form::Dense => found(record),
+                Form::Blocks => group.push(record),
+            }
+        }
+        // A power cut in the middle of a group leaves any of its blocks, and where the others would be what lay there before.
+        for record in group {
+            match body(self.file, self.salt, &record.place) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    tracing::warn!(%error, "one of the last records of a log was not written to its end: nobody was told that it was");
+                }
+                read => {
+                    read?;
+                    found(record);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The record at a place, when there is one.
     fn record(&self, at: u64) -> io::Result<Option<Found>> {
         let mut bytes = [0; HEADER];

@@ -31,7 +31,6 @@ const MACHINE: Duration = Duration::from_secs(240);
 /// The setting that only the program writes.
 const ISSUED: &str = "issued";
 
-const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
 const TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
 const LIFETIME: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
 
@@ -299,7 +298,6 @@ impl Signing<'_> {
         mut headers: HeaderMap,
         digest: &str,
     ) -> Result<HeaderMap, Error> {
-        headers.insert(CONTENT_SHA256, HeaderValue::from_str(digest).map_err(|error| self.unfit(error))?);
         self.signature().headers(method, url, &mut headers, digest).map_err(|error| self.unfit(error))?;
         Ok(headers)
     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use percent_encoding::utf8_percent_encode;
+use url::Url;
 
 use crate::location::PART;
 
@@ -26,6 +27,17 @@ pub(crate) fn moment(at: SystemTime) -> String {
     let (year, time) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let month = MONTHS.iter().position(|name| *name == month).unwrap_or_default() + 1;
     format!("{year}-{month:02}-{day}T{time}Z")
+}
+
+/// The same without what stands between its numbers, as `19941106T084937Z`; the day are its first eight.
+pub(crate) fn stamp(at: SystemTime) -> String {
+    moment(at).replace(['-', ':'], "")
+}
+
+/// The host of a URL as a client writes it, with a port that is not the usual one.
+pub(crate) fn host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use crate::presigned;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
+const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
 const SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 /// The digest of a body that is not known yet.
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
@@ -36,7 +37,7 @@ pub(super) struct Signature<'a> {
 
 impl<'a> Signature<'a> {
     pub(super) fn now(keys: &'a Keys, region: &'a str, service: &'a str) -> Self {
-        Self::at(keys, region, service, presigned::moment(SystemTime::now()).replace(['-', ':'], ""))
+        Self::at(keys, region, service, presigned::stamp(SystemTime::now()))
     }
 
     fn at(keys: &'a Keys, region: &'a str, service: &'a str, moment: String) -> Self {
@@ -44,7 +45,7 @@ impl<'a> Signature<'a> {
         Self { keys, moment, scope, region, service }
     }
 
-    /// Signs a request in its headers, which are all signed: the time is added, and the token of temporary keys. `digest` is the SHA-256 of the body, in
+    /// Signs a request in its headers, which are all signed: the time is added, the token of temporary keys and the `digest` of the body, its SHA-256 in
     /// hexadecimal.
     pub(super) fn headers(
         &self,
@@ -54,10 +55,11 @@ impl<'a> Signature<'a> {
         digest: &str,
     ) -> Result<(), InvalidHeaderValue> {
         headers.insert(DATE, HeaderValue::from_str(&self.moment)?);
+        headers.insert(CONTENT_SHA256, HeaderValue::from_str(digest)?);
         if let Some(token) = &self.keys.session {
             headers.insert(SECURITY_TOKEN, sensitive(token.reveal())?);
         }
-        let host = host(url);
+        let host = presigned::host(url);
         let values = headers.keys().map(|name| (name.as_str(), headers[name].as_bytes().trim_ascii()));
         let mut signed: Vec<(&str, &[u8])> = values.chain([("host", host.as_bytes())]).collect();
         signed.sort_unstable();
@@ -85,7 +87,8 @@ impl<'a> Signature<'a> {
         let query: Vec<String> = url.query().map(str::to_owned).into_iter().chain([presigned::query(&pairs)]).collect();
         let query = query.join("&");
         url.set_query(Some(&query));
-        let signature = self.of(&canonical(method, &url, &[("host", host(&url).as_bytes())], "host", UNSIGNED));
+        let signature =
+            self.of(&canonical(method, &url, &[("host", presigned::host(&url).as_bytes())], "host", UNSIGNED));
         url.set_query(Some(&format!("{query}&X-Amz-Signature={signature}")));
         url
     }
@@ -144,12 +147,6 @@ fn encoded(part: &str) -> String {
     let mut text = String::with_capacity(part.len());
     encode(&mut text, part);
     text
-}
-
-/// The host as a client writes it.
-fn host(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn sensitive(text: &str) -> Result<HeaderValue, InvalidHeaderValue> {

@@ -19,11 +19,11 @@ pub(super) fn names_a_leg(text: &[u8]) -> Option<bool> {
     let mut is_named = false;
     let mut rest = Rest { text, at: 0, quotes: &quotes(text)? };
     rest.take(b'{')?;
-    let is_other = |name: &[u8]| (name != b"variables").then_some(());
+    let is_other = |name: &[u8]| name != b"variables";
     rest.fields(
-        |name, _| is_other(name),
+        |name, _| is_other(name).then_some(()),
         |rest, name| {
-            if is_other(name).is_some() {
+            if is_other(name) {
                 return rest.value(1);
             }
             rest.take(b'{')?;

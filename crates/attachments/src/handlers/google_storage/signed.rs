@@ -19,11 +19,7 @@ pub(super) fn url(
     content_type: &str,
     now: SystemTime,
 ) -> Result<Url, Error> {
-    let host = match object.port() {
-        Some(port) => format!("{}:{port}", object.host_str().unwrap_or_default()),
-        None => object.host_str().unwrap_or_default().to_owned(),
-    };
-    let moment = presigned::moment(now).replace(['-', ':'], "");
+    let (host, moment) = (presigned::host(&object), presigned::stamp(now));
     let scope = format!("{}/auto/storage/goog4_request", &moment[..8]);
     let (credential, lasts) = (format!("{}/{scope}", account.email()), presigned::GOOD_FOR.as_secs().to_string());
     // In the order of their names, as they are signed.
